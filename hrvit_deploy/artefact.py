@@ -1,0 +1,342 @@
+"""A file any tool can load, and a sidecar that says all there is to know of it.
+
+``NAME.onnx`` or ``NAME.plan`` carries no prefix and no wrapper; ``NAME.json`` beside it
+holds a :class:`Manifest`. Both appear under their names only when they are whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hrvit_deploy.errors import ArtefactError
+from hrvit_deploy.model.variants import Variant
+from hrvit_deploy.options import ImageSize, InputFormat, OutputFormat, Precision, Task
+
+SCHEMA = 1
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+class Kind(StrEnum):
+    """What kind of file it is; also its suffix."""
+
+    ONNX = "onnx"
+    PLAN = "plan"
+
+
+class Weights(StrEnum):
+    """Where the parameters came from."""
+
+    CHECKPOINT = "checkpoint"
+    RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network an artefact computes, enough to build it again in PyTorch.
+
+    Attributes:
+        weights: Random weights give random answers; they measure speed and parity only.
+        seed: Of random weights; unused with a checkpoint.
+        weights_key: Entry of the checkpoint the weights were under; empty for a bare one.
+        multiply_adds: Of convolutions and products, for one image of the exported size.
+    """
+
+    variant: Variant
+    task: Task
+    num_classes: int
+    weights: Weights
+    seed: int = 0
+    weights_key: str = ""
+    in_channels: int = 3
+    parameters: int = 0
+    multiply_adds: int = 0
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One input or output: shape in elements, ``"batch"`` where it is dynamic."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+    layout: str
+
+    @property
+    def batch(self) -> int | None:
+        """Images per run, None when dynamic."""
+        first = self.shape[0]
+        return first if isinstance(first, int) else None
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How an RGB image becomes the input: resize, then normalise, then lay out.
+
+    Attributes:
+        mean: Per channel on a 0..255 scale; applied outside the graph for float inputs,
+            inside it for uint8 ones.
+        std: Likewise.
+        resize: Bilinear with antialiasing, to the exact size; aspect is not kept.
+    """
+
+    size: ImageSize
+    format: InputFormat = InputFormat.FLOAT_NCHW
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    color: str = "RGB"
+    resize: str = "bilinear-antialias"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file this artefact was made from, nearest first, the checkpoint last."""
+
+    kind: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What the ONNX file holds.
+
+    Attributes:
+        nodes: Operator type to how often it stands in the graph.
+        rewrites: Names of the deploy rewrites, in the order applied.
+        simplified: Whether onnxsim's result was kept; if not, ``note`` says why.
+        float32_islands: Nodes left in float32 inside a narrower graph, with the largest
+            magnitude measured there.
+    """
+
+    opset: int
+    nodes: dict[str, int]
+    rewrites: tuple[str, ...] = ()
+    simplified: bool = False
+    note: str = ""
+    float32_islands: dict[str, float] = field(default_factory=dict)
+    external_data: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What the plan holds, and where it runs.
+
+    Attributes:
+        backend: ``tensorrt`` or ``tensorrt-rtx``.
+        version: Of the library that built it; TensorRT runs plans of its own version.
+        layers: Type of a layer's first output to the number of such layers.
+        products: The same, of convolutions and matrix products alone.
+        weight_bytes: Of the constants of the parsed network.
+        compute_capabilities: GPUs it runs on; empty if TensorRT chose the build's own.
+    """
+
+    backend: str
+    version: str
+    layers: dict[str, int]
+    products: dict[str, int]
+    weight_bytes: int
+    build_seconds: float
+    compute_capabilities: tuple[str, ...] = ()
+    gpu: str = ""
+    driver: str = ""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the artefact's answers lie from a reference's, over all images."""
+
+    reference: str
+    images: int
+    max_abs: float
+    mean_abs: float
+    cosine: float
+    agreement: float
+    passed: bool
+    gates: dict[str, float]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The sidecar. See docs/artefacts.md."""
+
+    kind: Kind
+    sha256: str
+    network: Network
+    precision: Precision
+    output_format: OutputFormat
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    preparation: Preparation
+    versions: dict[str, str]
+    options: dict[str, Any]
+    sources: tuple[Source, ...] = ()
+    graph: Graph | None = None
+    engine: Engine | None = None
+    parity: Parity | None = None
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A file and what its sidecar says."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def sidecar(self) -> Path:
+        """Where the sidecar lies."""
+        return sidecar_of(self.path)
+
+    def as_source(self) -> tuple[Source, ...]:
+        """This artefact and all it was made from, for the next one's sidecar."""
+        own = Source(self.manifest.kind, self.path.name, self.manifest.sha256)
+        return (own, *self.manifest.sources)
+
+
+def sidecar_of(path: Path) -> Path:
+    """``NAME.json`` for ``NAME.onnx`` or ``NAME.plan``."""
+    return path.with_suffix(".json")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, enums, tuples and paths as the JSON types they are written as."""
+    return msgspec.to_builtins(value, enc_hook=str)
+
+
+@contextmanager
+def staging(target: Path) -> Iterator[Path]:
+    """A folder beside ``target`` whose files take their places if all goes well.
+
+    Yields a folder on the same disk. Whatever it then holds is renamed into
+    ``target``'s folder, ``target`` itself last but for sidecars; after an error or an
+    interrupt it is removed and nothing has changed.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.stem}-", dir=target.parent))
+    except OSError as error:
+        raise ArtefactError(
+            f"cannot write to {target.parent}: {error.strerror}",
+            "choose a folder you may write to with --out",
+        ) from error
+    try:
+        yield folder
+        for path in sorted(folder.iterdir(), key=lambda path: path.suffix == ".json"):
+            os.replace(path, target.parent / path.name)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_sidecar(path: Path, manifest: Manifest) -> None:
+    """Write ``path``'s sidecar, whole or not at all."""
+    sidecar = sidecar_of(path)
+    partial = sidecar.with_name(f".{sidecar.name}.partial")
+    encoded = msgspec.json.format(msgspec.json.encode(manifest, enc_hook=str), indent=2)
+    try:
+        partial.write_bytes(encoded + b"\n")
+        os.replace(partial, sidecar)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ArtefactError(
+            f"cannot write {sidecar}: {error.strerror}", "make room, or choose another --out"
+        ) from error
+
+
+def record(artefact: Artefact, **changes: Any) -> Artefact:
+    """The artefact with those fields of its sidecar changed, on disk too."""
+    changed = replace(artefact, manifest=replace(artefact.manifest, **changes))
+    write_sidecar(changed.path, changed.manifest)
+    return changed
+
+
+def open_artefact(path: Path) -> Artefact:
+    """Read an artefact's sidecar and check that the file is the one it speaks of.
+
+    Raises:
+        ArtefactError: File or sidecar is missing, broken, of another schema, or the
+            file's hash is not the recorded one.
+    """
+    sidecar = sidecar_of(path)
+    for needed in (path, sidecar):
+        if not needed.is_file():
+            raise ArtefactError(
+                f"there is no {needed}",
+                "check the path" if needed is path else f"{path.name} needs its sidecar;"
+                " copy both, or export again",
+            )
+    manifest = read_sidecar(sidecar)
+    if path.suffix != f".{manifest.kind}":
+        raise ArtefactError(
+            f"{sidecar} describes a .{manifest.kind}, not {path.name}",
+            f"give {path.stem}.{manifest.kind}",
+        )
+    files = {path: manifest.sha256}
+    if manifest.graph is not None:
+        files |= {path.with_name(n): h for n, h in manifest.graph.external_data.items()}
+    for file, expected in files.items():
+        if not file.is_file() or sha256_of(file) != expected:
+            raise ArtefactError(
+                f"{file} is not the file its sidecar describes (SHA-256 differs)",
+                f"run {RERUN[manifest.kind]} again, or restore the file",
+            )
+    return Artefact(path, manifest)
+
+
+RERUN = {Kind.ONNX: "hrvit-deploy export", Kind.PLAN: "hrvit-deploy build-trt"}
+
+
+def read_sidecar(sidecar: Path) -> Manifest:
+    """Decode a sidecar, checking its schema first."""
+    try:
+        fields = msgspec.json.decode(sidecar.read_bytes())
+        schema = fields.get("schema") if isinstance(fields, dict) else None
+        if schema != SCHEMA:
+            raise ArtefactError(
+                f"{sidecar} has schema {schema}, this version reads {SCHEMA}",
+                "make the artefact again with this version of hrvit-deploy",
+            )
+        return msgspec.convert(fields, Manifest)
+    except OSError as error:
+        raise ArtefactError(
+            f"cannot read {sidecar}: {error.strerror}", "check the path and its permissions"
+        ) from error
+    except msgspec.MsgspecError as error:
+        raise ArtefactError(
+            f"{sidecar} is not a sidecar: {error}",
+            "make the artefact again, or restore the file",
+        ) from error
+
+
+def newest(folder: Path, kind: Kind) -> Artefact:
+    """The artefact of that kind written last in ``folder``.
+
+    Raises:
+        ArtefactError: There is none.
+    """
+    fitting = [path for path in folder.glob(f"*.{kind}") if sidecar_of(path).is_file()]
+    if not fitting:
+        raise ArtefactError(
+            f"there is no .{kind} artefact in {folder}/",
+            f"name one, or run {RERUN[kind]} first",
+        )
+    return open_artefact(max(fitting, key=lambda path: path.stat().st_mtime_ns))

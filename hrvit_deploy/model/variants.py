@@ -1,0 +1,134 @@
+"""The HRViT variants, as data (paper, table 1; arXiv 2111.01236)."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from hrvit_deploy.errors import InputError, UsageError
+
+BRANCHES = 4
+# Modules 1, 2, 3 and 5 add a branch; modules 4 and 6 keep the number they find.
+BRANCHES_PER_MODULE = (1, 2, 3, 3, 4, 4)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Widths and depths of one HRViT.
+
+    Attributes:
+        name: What the variant is called on the command line and in sidecars.
+        widths: Channels per branch, from 1/4 to 1/32 of the image.
+        head_dim: Channels of one attention head; halves every width.
+        mlp_ratios: Expansion of MixCFN per branch.
+        windows: Rows (or columns) of an attention stripe per branch.
+        blocks: Blocks per branch for each of the six modules.
+        decoder_width: Channels of the segmentation head.
+        stem_width: Channels after the stem.
+        classifier_widths: Inner widths of the classifier's bottlenecks, per branch;
+            each expands four times.
+        classifier_features: Channels pooled before the last linear layer.
+    """
+
+    name: str
+    widths: tuple[int, int, int, int]
+    head_dim: int
+    mlp_ratios: tuple[int, int, int, int]
+    windows: tuple[int, int, int, int]
+    blocks: tuple[tuple[int, ...], ...]
+    decoder_width: int
+    stem_width: int = 64
+    classifier_widths: tuple[int, int, int, int] = (32, 64, 128, 256)
+    classifier_features: int = 2048
+
+    def __post_init__(self) -> None:
+        branches = tuple(len(depths) for depths in self.blocks)
+        if branches != BRANCHES_PER_MODULE:
+            raise UsageError(
+                f"variant {self.name!r}: blocks has {branches} entries per module,"
+                f" expected {BRANCHES_PER_MODULE}",
+                "give the blocks of each branch for all six modules, as in model/variants.py",
+            )
+        numbers = (*self.widths, *self.mlp_ratios, *self.windows, *sum(self.blocks, ()))
+        scalars = (self.head_dim, self.decoder_width, self.classifier_features)
+        if min(*numbers, *scalars, *self.classifier_widths) < 1 or self.stem_width < 2:
+            raise UsageError(
+                f"variant {self.name!r} has a width, depth or window below 1",
+                "every number of a variant counts something: give at least 1",
+            )
+        for width in self.widths:
+            half = width // 2
+            if width % 2 or (half >= self.head_dim and half % self.head_dim):
+                raise UsageError(
+                    f"variant {self.name!r}: width {width} does not split into two halves"
+                    f" of heads {self.head_dim} wide",
+                    "make every width a multiple of twice head_dim, or narrower than that",
+                )
+
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant(
+            name="b1",
+            widths=(32, 64, 128, 256),
+            head_dim=32,
+            mlp_ratios=(4, 4, 4, 4),
+            windows=(1, 2, 7, 7),
+            blocks=((1,), (1, 1), (1, 1, 6), (1, 1, 6), (1, 1, 6, 2), (1, 1, 2, 2)),
+            decoder_width=256,
+        ),
+        Variant(
+            name="b2",
+            widths=(48, 96, 240, 384),
+            head_dim=24,
+            mlp_ratios=(2, 3, 3, 3),
+            windows=(1, 2, 7, 7),
+            blocks=((1,), (1, 1), (1, 1, 6), (1, 1, 6), (1, 1, 6, 2), (1, 1, 6, 2)),
+            decoder_width=256,
+        ),
+        Variant(
+            name="b3",
+            widths=(64, 128, 256, 512),
+            head_dim=32,
+            mlp_ratios=(2, 2, 2, 2),
+            windows=(1, 2, 7, 7),
+            blocks=((1,), (1, 1), (1, 1, 6), (1, 1, 6), (1, 1, 6, 3), (1, 1, 6, 3)),
+            decoder_width=768,
+        ),
+    )
+}
+
+
+def load_variant(name: str) -> Variant:
+    """The variant of that name, or the one described in a ``.toml`` or ``.json`` file.
+
+    Raises:
+        UsageError: The name is not in the table, or the numbers do not fit together.
+        InputError: The file cannot be read as a variant.
+    """
+    path = Path(name)
+    if path.suffix not in (".toml", ".json"):
+        if name not in VARIANTS:
+            raise UsageError(
+                f"unknown variant {name!r}; there are {', '.join(VARIANTS)}",
+                "name one of them, or give a .toml file with the fields of"
+                " hrvit_deploy.Variant",
+            )
+        return VARIANTS[name]
+    try:
+        text = path.read_text(encoding="utf-8")
+        fields = tomllib.loads(text) if path.suffix == ".toml" else msgspec.json.decode(text)
+        return msgspec.convert(fields, Variant)
+    except OSError as error:
+        raise InputError(
+            f"cannot read the variant file {name}: {error.strerror}", "check the path"
+        ) from error
+    except (tomllib.TOMLDecodeError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{name} does not describe a variant: {error}",
+            "give the fields of hrvit_deploy.Variant, as tests/data/tiny.toml does",
+        ) from error

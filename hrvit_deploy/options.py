@@ -1,0 +1,278 @@
+"""What each stage may be told: frozen, validated once, built on any machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from hrvit_deploy.errors import UsageError
+
+# The coarsest map is 1/32 of the image; fusions line up only at its multiples.
+SIZE_MULTIPLE = 32
+# LayerNormalization became one operator in opset 17.
+MIN_OPSET = 17
+DEFAULT_OPSET = 20
+
+
+class Task(StrEnum):
+    """What the network decides: one class per image, or one per pixel."""
+
+    CLASSIFY = "classify"
+    SEGMENT = "segment"
+
+
+class Precision(StrEnum):
+    """The type that products and convolutions run in."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+    FP8 = "fp8"
+
+
+class InputFormat(StrEnum):
+    """``B x 3 x H x W`` float32, normalised; or ``B x H x W x 3`` uint8, as decoded."""
+
+    FLOAT_NCHW = "float-nchw"
+    UINT8_NHWC = "uint8-nhwc"
+
+
+class OutputFormat(StrEnum):
+    """What the graph returns; ``probabilities`` classifies, the maps segment."""
+
+    LOGITS = "logits"
+    PROBABILITIES = "probabilities"
+    CLASSMAP = "classmap"
+    LOGITS_QUARTER = "logits-quarter"
+
+
+class Backend(StrEnum):
+    """Which builder makes the plan."""
+
+    AUTO = "auto"
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+
+
+class HardwareCompatibility(StrEnum):
+    """Which other GPUs of the build's kind may run the plan (TensorRT only)."""
+
+    NONE = "none"
+    AMPERE_PLUS = "ampere-plus"
+    SAME_COMPUTE_CAPABILITY = "same-compute-capability"
+
+
+OUTPUT_FORMATS = {
+    Task.CLASSIFY: (OutputFormat.LOGITS, OutputFormat.PROBABILITIES),
+    Task.SEGMENT: (OutputFormat.LOGITS, OutputFormat.CLASSMAP, OutputFormat.LOGITS_QUARTER),
+}
+DEFAULT_CLASSES = {Task.CLASSIFY: 1000, Task.SEGMENT: 150}
+DEFAULT_SIZE = {Task.CLASSIFY: (224, 224), Task.SEGMENT: (512, 512)}
+# Classes that a uint8 class map can name.
+MAX_CLASSMAP_CLASSES = 256
+
+
+class ImageSize(NamedTuple):
+    """Height and width of the network's input, in pixels."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}"
+
+
+def parse_size(text: str) -> ImageSize:
+    """``"224"`` or ``"512x1024"`` (height x width) as a size.
+
+    Raises:
+        UsageError: Not a size, or one at which the network's maps do not line up.
+    """
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower())
+    if match is None:
+        raise UsageError(
+            f"{text!r} is not an image size", "write HEIGHTxWIDTH such as 512x1024, or 224"
+        )
+    height, width = int(match[1]), int(match[2] or match[1])
+    return check_size(ImageSize(height, width))
+
+
+def check_size(size: ImageSize) -> ImageSize:
+    """That size, if both sides are multiples of 32."""
+    if size.height > 0 and size.width > 0 and not any(side % SIZE_MULTIPLE for side in size):
+        return size
+    below = ImageSize(*(max(side // SIZE_MULTIPLE, 1) * SIZE_MULTIPLE for side in size))
+    above = ImageSize(*(max(-(-side // SIZE_MULTIPLE), 1) * SIZE_MULTIPLE for side in size))
+    fitting = str(above) if below == above else f"{below} or {above}"
+    raise UsageError(
+        f"{size} does not fit: HRViT needs height and width in multiples of {SIZE_MULTIPLE}",
+        f"take {fitting}, and pad or resize the images to it",
+    )
+
+
+def parse_batch(text: str) -> int | None:
+    """A fixed batch, or None for ``"dynamic"``.
+
+    Raises:
+        UsageError: Neither ``dynamic`` nor a whole number from 1.
+    """
+    if text == "dynamic":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(
+            f"{text!r} is not a batch", "give a whole number from 1, or the word dynamic"
+        )
+    return int(text)
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How the inference form becomes an ONNX graph.
+
+    Attributes:
+        size: Height and width of the input.
+        batch: Images per run, or None for a dynamic batch.
+        opset: Version of the ONNX operator set.
+        precision: Type of the graph: FP32, FP16 or BF16.
+        input_format: What the graph takes.
+        output_format: What the graph returns.
+        half_io: Whether a FP16 or BF16 graph also takes and returns that type.
+        without: Names of rewrites to switch off.
+        extra: Names of optional rewrites to switch on.
+        simplify: Whether onnxsim runs over the graph.
+    """
+
+    size: ImageSize = ImageSize(224, 224)
+    batch: int | None = 1
+    opset: int = DEFAULT_OPSET
+    precision: Precision = Precision.FP32
+    input_format: InputFormat = InputFormat.FLOAT_NCHW
+    output_format: OutputFormat = OutputFormat.LOGITS
+    half_io: bool = False
+    without: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    simplify: bool = True
+
+    def __post_init__(self) -> None:
+        check_size(self.size)
+        if self.precision not in (Precision.FP32, Precision.FP16, Precision.BF16):
+            raise UsageError(
+                f"export writes fp32, fp16 or bf16 graphs, not {self.precision}",
+                f"export in fp32, then build the engine with build-trt --{self.precision}",
+            )
+        if self.half_io and self.precision is Precision.FP32:
+            raise UsageError(
+                "half inputs and outputs need a half graph", "add --precision fp16 or bf16"
+            )
+        if self.opset < MIN_OPSET:
+            raise UsageError(
+                f"opset {self.opset} is too old: LayerNormalization is one operator from"
+                f" {MIN_OPSET} on, and splits into overflowing parts before",
+                f"take --opset {MIN_OPSET} or newer",
+            )
+
+
+@dataclass(frozen=True)
+class BatchProfile:
+    """Smallest, usual and largest batch of a dynamic engine, in images."""
+
+    min: int = 1
+    opt: int = 1
+    max: int = 8
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min <= self.opt <= self.max:
+            raise UsageError(
+                f"batch profile {self.min},{self.opt},{self.max} is not ordered",
+                "give min,opt,max with 1 <= min <= opt <= max, such as 1,4,8",
+            )
+
+
+def parse_profile(text: str) -> BatchProfile:
+    """``"1,4,8"`` as smallest, usual and largest batch."""
+    numbers = text.split(",")
+    if len(numbers) != 3 or not all(number.strip().isdigit() for number in numbers):
+        raise UsageError(f"{text!r} is not a batch profile", "give min,opt,max such as 1,4,8")
+    return BatchProfile(*map(int, numbers))
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How an ONNX graph becomes a plan. Typing comes from the graph alone.
+
+    Attributes:
+        precision: The type asked for; the build fails if the plan has another.
+        backend: Which builder to use.
+        workspace_mib: Scratch memory the builder may plan with, in MiB; 0 is its own
+            default.
+        optimization_level: Builder effort from 0 to 5, or None for its own default.
+        timing_cache: Reuse kernel timings kept beside the plan (TensorRT only).
+        tf32: Let float32 products run in TF32.
+        profile: Batch range of a dynamic engine.
+        hardware_compatibility: Other GPUs that may run the plan (TensorRT only).
+        version_compatible: Let later TensorRT versions run the plan.
+        compute_capabilities: GPUs to build for, such as ``8.9`` (TensorRT-RTX only);
+            empty for the builder's own list.
+        refit: Keep weights replaceable.
+        strip_weights: Leave the weights out of the plan, to be refitted on the target.
+    """
+
+    precision: Precision = Precision.FP16
+    backend: Backend = Backend.AUTO
+    workspace_mib: int = 0
+    optimization_level: int | None = None
+    timing_cache: bool = True
+    tf32: bool = False
+    profile: BatchProfile = BatchProfile()
+    hardware_compatibility: HardwareCompatibility = HardwareCompatibility.NONE
+    version_compatible: bool = False
+    compute_capabilities: tuple[str, ...] = ()
+    refit: bool = False
+    strip_weights: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workspace_mib < 0:
+            raise UsageError(
+                f"workspace of {self.workspace_mib} MiB", "give MiB from 1, or 0 for the default"
+            )
+        if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
+            raise UsageError(
+                f"optimization level {self.optimization_level} is not on the scale",
+                "give a level from 0 (fast build) to 5 (fast engine)",
+            )
+        for capability in self.compute_capabilities:
+            if not re.fullmatch(r"\d+\.\d", capability):
+                raise UsageError(
+                    f"{capability!r} is not a compute capability", "write it as 8.9 or 12.0"
+                )
+        if self.strip_weights and not self.refit:
+            object.__setattr__(self, "refit", True)
+
+
+def check_output(task: Task, output: OutputFormat, num_classes: int) -> OutputFormat:
+    """That output format, if the task has it.
+
+    Raises:
+        UsageError: The task cannot return it, or the classes do not fit its type.
+    """
+    allowed = OUTPUT_FORMATS[task]
+    if output not in allowed:
+        raise UsageError(
+            f"a {task} network has no output {output!s}", f"choose {join(allowed)}"
+        )
+    if output is OutputFormat.CLASSMAP and num_classes > MAX_CLASSMAP_CLASSES:
+        raise UsageError(
+            f"{num_classes} classes do not fit a uint8 class map",
+            f"export logits, or at most {MAX_CLASSMAP_CLASSES} classes",
+        )
+    return output
+
+
+def join(names: Iterable[object]) -> str:
+    """``a, b or c``."""
+    words = [str(name) for name in names]
+    return " or ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

@@ -1,0 +1,71 @@
+"""Progress of long work, told to whoever watches; nobody by default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Step(Protocol):
+    """One bar: so many steps of one kind of work."""
+
+    def advance(self, steps: int = 1) -> None:
+        """That many more steps are done."""
+
+    def finish(self) -> None:
+        """The work is over, whatever was left."""
+
+
+class Progress(Protocol):
+    """Where stages report to."""
+
+    def start(self, label: str, total: int | None = None) -> Step:
+        """A new bar of ``total`` steps; None when nobody knows how many."""
+
+    def note(self, text: str) -> None:
+        """One line worth reading, such as a fallback and why."""
+
+    def warn(self, text: str) -> None:
+        """One line that must be read."""
+
+
+class _SilentStep:
+    def advance(self, steps: int = 1) -> None:
+        pass
+
+    def finish(self) -> None:
+        pass
+
+
+class Silent:
+    """A watcher that keeps what it was told and shows nothing."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+
+    def start(self, label: str, total: int | None = None) -> Step:
+        return _SilentStep()
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def track(
+    progress: Progress, label: str, items: Iterable[Item], total: int | None = None
+) -> Iterator[Item]:
+    """Yield the items, advancing a bar after each."""
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    step = progress.start(label, total)
+    try:
+        for item in items:
+            yield item
+            step.advance()
+    finally:
+        step.finish()
