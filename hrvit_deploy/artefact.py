@@ -281,8 +281,9 @@ def open_artefact(path: Path) -> Artefact:
         if not needed.is_file():
             raise ArtefactError(
                 f"there is no {needed}",
-                "check the path" if needed is path else f"{path.name} needs its sidecar;"
-                " copy both, or export again",
+                "check the path"
+                if needed is path
+                else f"{path.name} needs its sidecar; copy both, or export again",
             )
     manifest = read_sidecar(sidecar)
     if path.suffix != f".{manifest.kind}":

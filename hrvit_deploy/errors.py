@@ -1,17 +1,17 @@
 """Everything this package raises on purpose.
 
-    HrvitDeployError            one line, and what to do about it
-    ├── UsageError              options that cannot be meant
-    ├── InputError              a file, folder or image that cannot be used
-    │   ├── CheckpointError     weights that do not fit the network
-    │   └── ArtefactError       an artefact whose bytes or sidecar do not fit
-    ├── MissingDependency       a package or library that is not installed
-    ├── StageError              a stage that ran and failed
-    │   ├── ExportError
-    │   ├── PrecisionError      a graph or engine not typed as asked
-    │   └── BuildError
-    ├── RunnerError             a runner that cannot open, run or close
-    └── GateError               a measurement beyond its gate
+HrvitDeployError            one line, and what to do about it
+├── UsageError              options that cannot be meant
+├── InputError              a file, folder or image that cannot be used
+│   ├── CheckpointError     weights that do not fit the network
+│   └── ArtefactError       an artefact whose bytes or sidecar do not fit
+├── MissingDependency       a package or library that is not installed
+├── StageError              a stage that ran and failed
+│   ├── ExportError
+│   ├── PrecisionError      a graph or engine not typed as asked
+│   └── BuildError
+├── RunnerError             a runner that cannot open, run or close
+└── GateError               a measurement beyond its gate
 """
 
 from __future__ import annotations

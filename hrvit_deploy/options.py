@@ -71,7 +71,6 @@ OUTPUT_FORMATS = {
     Task.SEGMENT: (OutputFormat.LOGITS, OutputFormat.CLASSMAP, OutputFormat.LOGITS_QUARTER),
 }
 DEFAULT_CLASSES = {Task.CLASSIFY: 1000, Task.SEGMENT: 150}
-DEFAULT_SIZE = {Task.CLASSIFY: (224, 224), Task.SEGMENT: (512, 512)}
 # Classes that a uint8 class map can name.
 MAX_CLASSMAP_CLASSES = 256
 
@@ -84,6 +83,9 @@ class ImageSize(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.height}x{self.width}"
+
+
+DEFAULT_SIZE = {Task.CLASSIFY: ImageSize(224, 224), Task.SEGMENT: ImageSize(512, 512)}
 
 
 def parse_size(text: str) -> ImageSize:
@@ -146,7 +148,7 @@ class ExportOptions:
         simplify: Whether onnxsim runs over the graph.
     """
 
-    size: ImageSize = ImageSize(224, 224)
+    size: ImageSize = DEFAULT_SIZE[Task.CLASSIFY]
     batch: int | None = 1
     opset: int = DEFAULT_OPSET
     precision: Precision = Precision.FP32
@@ -237,7 +239,8 @@ class BuildOptions:
     def __post_init__(self) -> None:
         if self.workspace_mib < 0:
             raise UsageError(
-                f"workspace of {self.workspace_mib} MiB", "give MiB from 1, or 0 for the default"
+                f"there is no workspace of {self.workspace_mib} MiB",
+                "give MiB from 1, or 0 for the builder's default",
             )
         if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
             raise UsageError(

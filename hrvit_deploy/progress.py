@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
@@ -46,7 +47,7 @@ class Silent:
         self.notes: list[str] = []
         self.warnings: list[str] = []
 
-    def start(self, label: str, total: int | None = None) -> Step:
+    def start(self, label: str, total: int | None = None) -> Step:  # noqa: ARG002
         return _SilentStep()
 
     def note(self, text: str) -> None:
@@ -56,11 +57,21 @@ class Silent:
         self.warnings.append(text)
 
 
+@contextmanager
+def working(progress: Progress, label: str) -> Iterator[None]:
+    """A bar of unknown length around one piece of work."""
+    step = progress.start(label)
+    try:
+        yield
+    finally:
+        step.finish()
+
+
 def track(
     progress: Progress, label: str, items: Iterable[Item], total: int | None = None
 ) -> Iterator[Item]:
     """Yield the items, advancing a bar after each."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     step = progress.start(label, total)
     try:

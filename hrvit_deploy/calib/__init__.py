@@ -1,0 +1,1 @@
+"""Images to calibrate on, and ranges from them."""

@@ -1,0 +1,1 @@
+"""A trained network to its inference form: same outputs, fixed size, fewer nodes."""

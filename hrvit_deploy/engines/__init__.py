@@ -1,0 +1,1 @@
+"""An ONNX graph to a TensorRT plan."""

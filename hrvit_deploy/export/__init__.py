@@ -1,0 +1,1 @@
+"""The inference form to an ONNX graph, simplified, checked, typed."""

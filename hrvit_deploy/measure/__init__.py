@@ -1,0 +1,1 @@
+"""How near, how fast, and what it is: verify, bench, inspect, doctor."""

@@ -1,0 +1,1 @@
+"""The network in its training form: variants, layers, heads, checkpoints."""

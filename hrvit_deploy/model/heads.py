@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hrvit_deploy.model.hrvit import HRViT, init_weights
+from hrvit_deploy.model.layers import MapSize
 from hrvit_deploy.model.variants import Variant
 
 EXPANSION = 4
@@ -53,7 +55,7 @@ class ClassifierHead(nn.Module):
                 nn.BatchNorm2d(coarse),
                 nn.ReLU(),
             )
-            for fine, coarse in zip(expanded, expanded[1:], strict=False)
+            for fine, coarse in pairwise(expanded)
         )
         self.final_layer = nn.Sequential(
             nn.Conv2d(expanded[-1], variant.classifier_features, 1),
@@ -86,7 +88,13 @@ class ConvModule(nn.Module):
 
 
 class SegmenterHead(nn.Module):
-    """SegFormer's all-linear decoder: ``B x classes`` scores at a quarter of the image."""
+    """SegFormer's all-linear decoder: scores at a quarter of the image's size.
+
+    Attributes:
+        size: Size of the finest map where it is known beforehand; None reads it.
+    """
+
+    size: MapSize | None = None
 
     def __init__(self, variant: Variant, num_classes: int) -> None:
         super().__init__()
@@ -98,16 +106,16 @@ class SegmenterHead(nn.Module):
         self.conv_seg = nn.Conv2d(width, num_classes, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        finest = maps[0].shape[2:]
+        size = self.size or MapSize(*maps[0].shape[2:])
         projected = [
-            upsample(conv(features), (finest[0], finest[1]))
+            upsample(conv(features), size)
             for conv, features in zip(self.convs, maps, strict=True)
         ]
         scores: Tensor = self.conv_seg(self.fusion_conv(torch.cat(projected, dim=1)))
         return scores
 
 
-def upsample(features: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample(features: Tensor, size: MapSize) -> Tensor:
     """Bilinear interpolation as both resizings of the segmenter use it."""
     return F.interpolate(features, size, mode="bilinear", align_corners=False)
 
@@ -120,20 +128,34 @@ class HRViTClassifier(HRViT):
         self.head = ClassifierHead(variant, num_classes)
         self.apply(init_weights)
 
+    def scores(self, image: Tensor) -> Tensor:
+        """``B x classes`` logits."""
+        logits: Tensor = self.head(self.extract(image))
+        return logits
+
     def forward(self, image: Tensor) -> Tensor:  # type: ignore[override]
-        scores: Tensor = self.head(self.extract(image))
-        return scores
+        return self.scores(image)
 
 
 class HRViTSegmenter(nn.Module):
-    """Backbone and segmenter: images to ``B x classes x H x W`` logits."""
+    """Backbone and segmenter: images to ``B x classes x H x W`` logits.
+
+    Attributes:
+        size: Size of the image where it is known beforehand; None reads it.
+    """
+
+    size: MapSize | None = None
 
     def __init__(self, variant: Variant, num_classes: int, in_channels: int = 3) -> None:
         super().__init__()
         self.backbone = HRViT(variant, in_channels)
-        self.decode_head = SegmenterHead(variant, num_classes)
+        self.decode_head: nn.Module = SegmenterHead(variant, num_classes)
         self.apply(init_weights)
 
+    def scores(self, image: Tensor) -> Tensor:
+        """``B x classes x H/4 x W/4`` logits."""
+        logits: Tensor = self.decode_head(self.backbone.extract(image))
+        return logits
+
     def forward(self, image: Tensor) -> Tensor:
-        scores = self.decode_head(self.backbone.extract(image))
-        return upsample(scores, (image.shape[2], image.shape[3]))
+        return upsample(self.scores(image), self.size or MapSize(*image.shape[2:]))

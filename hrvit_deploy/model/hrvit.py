@@ -77,7 +77,14 @@ class Fusion(nn.Module):
 
 
 class Stage(nn.Module):
-    """Per branch: patch embedding, transformer blocks, a final norm."""
+    """Per branch: patch embedding, transformer blocks, a final norm.
+
+    Attributes:
+        sizes: Sizes of the branches' maps where they are known beforehand; None reads
+            them from the maps.
+    """
+
+    sizes: tuple[MapSize, ...] | None = None
 
     def __init__(
         self,
@@ -86,7 +93,7 @@ class Stage(nn.Module):
         depths: Sequence[int],
     ) -> None:
         super().__init__()
-        widths = variant.widths[: len(depths)]
+        self.widths = widths = variant.widths[: len(depths)]
         self.patch_embed = nn.ModuleList(map(PatchEmbed, in_widths, widths))
         self.branches = nn.ModuleList(
             nn.ModuleList(
@@ -107,13 +114,13 @@ class Stage(nn.Module):
 
     def run_branch(self, index: int, features: Tensor) -> Tensor:
         """One branch's ``B x C x H x W`` map through its blocks."""
-        size = MapSize(features.shape[2], features.shape[3])
-        tokens = self.patch_embed[index](features)
+        size = self.sizes[index] if self.sizes else MapSize(*features.shape[2:])
+        tokens = self.patch_embed[index](features, size)
         blocks = self.branches[index]
         assert isinstance(blocks, nn.ModuleList)
         for block in blocks:
             tokens = block(tokens, size)
-        return tokens_to_map(self.norm[index](tokens), size)
+        return tokens_to_map(self.norm[index](tokens), self.widths[index], size)
 
 
 class HRViT(nn.Module):

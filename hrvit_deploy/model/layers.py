@@ -24,14 +24,18 @@ class MapSize(NamedTuple):
     width: int
 
 
-def tokens_to_map(tokens: Tensor, size: MapSize) -> Tensor:
+# Reshapes name every extent but the batch, so that a trace at a fixed size holds
+# constants and no arithmetic on shapes.
+
+
+def tokens_to_map(tokens: Tensor, channels: int, size: MapSize) -> Tensor:
     """``B x N x C`` tokens as a ``B x C x H x W`` map."""
-    return tokens.transpose(1, 2).unflatten(2, size)
+    return tokens.transpose(1, 2).reshape(-1, channels, *size)
 
 
-def map_to_tokens(features: Tensor) -> Tensor:
+def map_to_tokens(features: Tensor, channels: int, size: MapSize) -> Tensor:
     """A ``B x C x H x W`` map as ``B x N x C`` tokens."""
-    return features.flatten(2).transpose(1, 2)
+    return features.reshape(-1, channels, size.height * size.width).transpose(1, 2)
 
 
 def factorize(channels: int) -> tuple[int, int]:
@@ -72,8 +76,10 @@ class PatchEmbed(nn.Module):
         )
         self.norm = nn.LayerNorm(channels)
 
-    def forward(self, features: Tensor) -> Tensor:
-        tokens: Tensor = self.norm(map_to_tokens(self.proj(features)))
+        self.channels = channels
+
+    def forward(self, features: Tensor, size: MapSize) -> Tensor:
+        tokens: Tensor = self.norm(map_to_tokens(self.proj(features), self.channels, size))
         return tokens
 
 
@@ -82,15 +88,16 @@ class DiversityShortcut(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        rows, columns = factorize(channels)
-        self.fold = (rows, columns)
+        rows, columns = self.fold = factorize(channels)
+        self.channels = channels
         self.proj_right = nn.Linear(columns, columns)
         self.proj_left = nn.Linear(rows, rows)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        matrices = F.gelu(self.proj_right(tokens.unflatten(-1, self.fold)))
-        projected: Tensor = self.proj_left(matrices.transpose(-1, -2))
-        return projected.transpose(-1, -2).flatten(-2)
+        matrices = tokens.reshape(*tokens.shape[:2], *self.fold)
+        matrices = F.gelu(self.proj_right(matrices))
+        projected: Tensor = self.proj_left(matrices.transpose(-1, -2)).transpose(-1, -2)
+        return projected.reshape(tokens.shape)
 
 
 class MixedConv(nn.Module):
@@ -112,13 +119,14 @@ class MixCFN(nn.Module):
 
     def __init__(self, channels: int, ratio: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(channels, channels * ratio)
-        self.conv = MixedConv(channels * ratio)
-        self.fc2 = nn.Linear(channels * ratio, channels)
+        self.hidden = channels * ratio
+        self.fc1 = nn.Linear(channels, self.hidden)
+        self.conv: nn.Module = MixedConv(self.hidden)
+        self.fc2 = nn.Linear(self.hidden, channels)
 
     def forward(self, tokens: Tensor, size: MapSize) -> Tensor:
-        hidden = self.conv(tokens_to_map(self.fc1(tokens), size))
-        projected: Tensor = self.fc2(F.gelu(map_to_tokens(hidden)))
+        hidden = self.conv(tokens_to_map(self.fc1(tokens), self.hidden, size))
+        projected: Tensor = self.fc2(F.gelu(map_to_tokens(hidden, self.hidden, size)))
         return projected
 
 
@@ -139,6 +147,7 @@ class CrossShapedAttention(nn.Module):
     def __init__(self, channels: int, head_dim: int, window: int) -> None:
         super().__init__()
         half = channels // 2
+        self.channels = channels
         self.window = window
         self.head_dim = min(head_dim, half)
         self.heads = half // self.head_dim
@@ -153,13 +162,15 @@ class CrossShapedAttention(nn.Module):
 
     def forward(self, tokens: Tensor, size: MapSize) -> Tensor:
         queries, values = self.to_qkv(tokens).chunk(2, dim=-1)
-        local = map_to_tokens(self.parallel_conv(tokens_to_map(values, size)))
-        across, down = queries.unflatten(1, size).chunk(2, dim=-1)
-        across_values, down_values = values.unflatten(1, size).chunk(2, dim=-1)
+        features = tokens_to_map(values, self.channels, size)
+        local = map_to_tokens(self.parallel_conv(features), self.channels, size)
+        grid = (-1, *size, self.channels)
+        across, down = queries.reshape(grid).chunk(2, dim=-1)
+        across_values, down_values = values.reshape(grid).chunk(2, dim=-1)
         horizontal = self.attend(across, across_values)
         vertical = self.attend(down.transpose(1, 2), down_values.transpose(1, 2))
-        attended = torch.cat((horizontal, vertical.transpose(1, 2)), dim=-1).flatten(1, 2)
-        mixed = self.to_out(F.hardswish(attended + local))
+        attended = torch.cat((horizontal, vertical.transpose(1, 2)), dim=-1)
+        mixed = self.to_out(F.hardswish(attended.reshape(tokens.shape) + local))
         normalized: Tensor = self.attn_bn(mixed.transpose(1, 2))
         return normalized.transpose(1, 2)
 
@@ -179,7 +190,7 @@ class CrossShapedAttention(nn.Module):
         if padded_rows:
             mask = padding_mask(stripes, self.window, width, padded_rows)
             scores = scores + mask[:, None].to(scores)
-        attended = (scores.softmax(dim=-1) @ v).transpose(2, 3)
+        attended: Tensor = (scores.softmax(dim=-1) @ v).transpose(2, 3)
         return attended.reshape(batch, -1, width, channels)[:, :height]
 
 
@@ -189,11 +200,12 @@ class Block(nn.Module):
     def __init__(self, channels: int, head_dim: int, window: int, ratio: int) -> None:
         super().__init__()
         self.attn_norm = nn.LayerNorm(channels)
-        self.attn = CrossShapedAttention(channels, head_dim, window)
-        self.des = DiversityShortcut(channels)
+        self.attn: nn.Module = CrossShapedAttention(channels, head_dim, window)
+        self.des: nn.Module = DiversityShortcut(channels)
         self.ffn_norm = nn.LayerNorm(channels)
         self.ffn = MixCFN(channels, ratio)
 
     def forward(self, tokens: Tensor, size: MapSize) -> Tensor:
         tokens = tokens + self.attn(self.attn_norm(tokens), size) + self.des(tokens)
-        return tokens + self.ffn(self.ffn_norm(tokens), size)
+        mixed: Tensor = self.ffn(self.ffn_norm(tokens), size)
+        return tokens + mixed

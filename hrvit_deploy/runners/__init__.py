@@ -1,0 +1,1 @@
+"""Everything that can run the network, behind one protocol."""

@@ -1,0 +1,1 @@
+"""The native libraries, each imported by one module here and nowhere else."""

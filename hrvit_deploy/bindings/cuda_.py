@@ -1,0 +1,181 @@
+"""NVIDIA's GPU through cuda-python: the one module that imports it."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrvit_deploy.errors import MissingDependency, RunnerError
+
+INSTALL = "pip install cuda-python, which hrvit-deploy[gpu] and [rtx] bring"
+DRIVER_FILE = Path("/proc/driver/nvidia/version")
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """The first GPU: what a plan depends on.
+
+    Attributes:
+        compute_capability: Such as ``8.9``.
+        driver: Of the driver if the system tells it, and the newest CUDA it runs.
+    """
+
+    name: str
+    compute_capability: str
+    driver: str
+    memory_mib: int
+
+    def runs(self, capabilities: tuple[str, ...]) -> bool:
+        """Whether it is among those GPUs; ``12.0+`` stands for 12.0 and all later."""
+        own = _numbers(self.compute_capability)
+        return any(
+            own >= _numbers(listed[:-1]) if listed.endswith("+") else own == _numbers(listed)
+            for listed in capabilities
+        )
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The GPU there is, or why there is none and what to do."""
+
+    gpu: Gpu | None = None
+    reason: str = ""
+    hint: str = ""
+
+
+def gpu() -> Gpu | None:
+    """The first GPU, None where there is none; :func:`survey` says why."""
+    return survey().gpu
+
+
+def survey() -> Survey:
+    """Look for a GPU without raising."""
+    try:
+        return Survey(gpu=describe(Cuda()))
+    except (MissingDependency, RunnerError) as error:
+        return Survey(reason=error.message, hint=error.hint)
+
+
+def describe(cuda: Cuda) -> Gpu:
+    """Name, compute capability, driver and memory of the first GPU.
+
+    Raises:
+        RunnerError: No driver, or no GPU.
+    """
+    runtime = cuda.runtime
+    if not cuda.checked("count GPUs", runtime.cudaGetDeviceCount()):
+        raise RunnerError("the NVIDIA driver finds no GPU", "make one visible to this process")
+    found = cuda.checked("read the GPU's properties", runtime.cudaGetDeviceProperties(0))
+    version = cuda.checked("read the driver's version", runtime.cudaDriverGetVersion())
+    return Gpu(
+        name=found.name.decode() if isinstance(found.name, bytes) else str(found.name),
+        compute_capability=f"{found.major}.{found.minor}",
+        driver=f"{_kernel_driver()}CUDA {version // 1000}.{version % 1000 // 10}",
+        memory_mib=found.totalGlobalMem // MIB,
+    )
+
+
+class Cuda:
+    """The CUDA runtime, each call checked.
+
+    Attributes:
+        runtime: ``cuda.bindings.runtime``, or a stand-in with its calls.
+    """
+
+    def __init__(self, runtime: Any = None) -> None:
+        self.runtime = runtime if runtime is not None else _runtime()
+
+    def checked(self, task: str, result: tuple[Any, ...]) -> Any:
+        """The value of a call's ``(status, value)``; None where it has only a status.
+
+        Raises:
+            RunnerError: The status is not success.
+        """
+        status, *values = result
+        if status == self.runtime.cudaError_t.cudaSuccess:
+            return values[0] if values else None
+        _, text = self.runtime.cudaGetErrorString(status)
+        text = text.decode() if isinstance(text, bytes) else str(text)
+        raise RunnerError(f"CUDA could not {task}: {text}", self._hint(status))
+
+    def malloc(self, nbytes: int) -> int:
+        """Address of so many bytes on the GPU."""
+        task = f"allocate {nbytes} bytes on the GPU"
+        return int(self.checked(task, self.runtime.cudaMalloc(max(nbytes, 1))))
+
+    def free(self, address: int) -> None:
+        """Give GPU memory back."""
+        self.checked("free GPU memory", self.runtime.cudaFree(address))
+
+    def malloc_host(self, nbytes: int) -> int:
+        """Address of so many bytes of pinned host memory, which copies need not stage."""
+        task = f"pin {nbytes} bytes of host memory"
+        return int(self.checked(task, self.runtime.cudaMallocHost(max(nbytes, 1))))
+
+    def free_host(self, address: int) -> None:
+        """Give pinned memory back."""
+        self.checked("free pinned memory", self.runtime.cudaFreeHost(address))
+
+    def copy(self, target: int, source: int, nbytes: int, stream: int) -> None:
+        """Queue a copy between any two addresses; which side is which, CUDA knows."""
+        kind = self.runtime.cudaMemcpyKind.cudaMemcpyDefault
+        result = self.runtime.cudaMemcpyAsync(target, source, nbytes, kind, stream)
+        self.checked(f"copy {nbytes} bytes", result)
+
+    def stream(self) -> int:
+        """A new stream's handle."""
+        return int(self.checked("create a stream", self.runtime.cudaStreamCreate()))
+
+    def synchronize(self, stream: int) -> None:
+        """Wait for all that the stream was given."""
+        self.checked("finish the work queued", self.runtime.cudaStreamSynchronize(stream))
+
+    def destroy_stream(self, stream: int) -> None:
+        """Give a stream back."""
+        self.checked("destroy a stream", self.runtime.cudaStreamDestroy(stream))
+
+    def _hint(self, status: Any) -> str:
+        errors = self.runtime.cudaError_t
+        if status in (errors.cudaErrorInsufficientDriver, errors.cudaErrorNoDevice):
+            return "run on a machine with an NVIDIA GPU and a driver for this CUDA"
+        if status == errors.cudaErrorMemoryAllocation:
+            return "free GPU memory, or take a smaller batch"
+        return "run again with CUDA_LAUNCH_BLOCKING=1 to see which call fails"
+
+
+def host_view(address: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The host memory at that address as an array, which does not own it."""
+    nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    memory = (ctypes.c_uint8 * nbytes).from_address(address)
+    view: NDArray[Any] = np.ctypeslib.as_array(memory).view(dtype)
+    return view.reshape(shape)
+
+
+@functools.cache
+def _runtime() -> Any:
+    try:
+        return importlib.import_module("cuda.bindings.runtime")
+    except (ImportError, OSError, RuntimeError) as error:
+        raise MissingDependency(f"cuda-python does not load: {error}", INSTALL) from error
+
+
+def _kernel_driver() -> str:
+    """``580.82.07, `` as the kernel module tells it; empty where it does not."""
+    try:
+        match = re.search(r"\s(\d{3}\.[\d.]+)\s", DRIVER_FILE.read_text())
+    except OSError:
+        return ""
+    return f"{match[1]}, " if match else ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))

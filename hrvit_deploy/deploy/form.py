@@ -1,0 +1,126 @@
+"""The inference form: a copy of a trained network with named rewrites applied."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from torch import nn
+
+from hrvit_deploy.deploy.rewrites import (
+    dense_shortcut,
+    fold_batch_norm,
+    fold_scale,
+    low_resolution_decoder,
+    merge_depthwise,
+    ragged_stripes,
+    static_maps,
+    static_stripes,
+)
+from hrvit_deploy.errors import UsageError
+from hrvit_deploy.options import ImageSize, check_size
+
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """A named, exact change of the network.
+
+    Attributes:
+        name: As in ``--without NAME`` and in sidecars.
+        apply: Changes the network in place for inputs of that size; returns in how many
+            places.
+        default: Whether it runs unless switched off, or only when asked for.
+    """
+
+    name: str
+    apply: Callable[[nn.Module, ImageSize], int]
+    default: bool = True
+
+    @property
+    def summary(self) -> str:
+        """First line of its documentation."""
+        return (self.apply.__doc__ or "").strip().splitlines()[0]
+
+
+# In this order: norms fold while their neighbours are still plain convolutions, and
+# stripes lose their padding only once they are static.
+REWRITES = (
+    Rewrite("fold-batch-norm", fold_batch_norm.apply),
+    Rewrite("fold-scale", fold_scale.apply),
+    Rewrite("static-maps", static_maps.apply),
+    Rewrite("static-stripes", static_stripes.apply),
+    Rewrite("ragged-stripes", ragged_stripes.apply, default=False),
+    Rewrite("dense-shortcut", dense_shortcut.apply),
+    Rewrite("merge-depthwise", merge_depthwise.apply),
+    Rewrite("low-resolution-decoder", low_resolution_decoder.apply),
+)
+
+
+@dataclass(frozen=True)
+class InferenceForm(Generic[AnyNetwork]):
+    """A network to trace, and what was done to it.
+
+    Attributes:
+        network: Takes and returns what the trained one does, at ``size`` alone.
+        changes: Rewrite name to the number of places it changed, in the order applied.
+    """
+
+    network: AnyNetwork
+    size: ImageSize
+    changes: dict[str, int]
+
+
+def choose(
+    without: tuple[str, ...] = (),
+    extra: tuple[str, ...] = (),
+    rewrites: tuple[Rewrite, ...] = REWRITES,
+) -> tuple[Rewrite, ...]:
+    """The rewrites to run: the defaults, less ``without``, with ``extra``.
+
+    Raises:
+        UsageError: A name no rewrite has, or one both wanted and not.
+    """
+    names = [rewrite.name for rewrite in rewrites]
+    for name in (*without, *extra):
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            raise UsageError(
+                f"there is no rewrite {name!r}",
+                f"did you mean {close[0]}?" if close else f"choose from {', '.join(names)}",
+            )
+    for name in set(without) & set(extra):
+        raise UsageError(f"rewrite {name!r} is both wanted and not", "name it once")
+    return tuple(
+        rewrite
+        for rewrite in rewrites
+        if (rewrite.default or rewrite.name in extra) and rewrite.name not in without
+    )
+
+
+def deploy(
+    network: AnyNetwork, size: ImageSize, rewrites: tuple[Rewrite, ...] | None = None
+) -> InferenceForm[AnyNetwork]:
+    """The inference form of a trained network for images of one size.
+
+    Args:
+        network: In evaluation mode; it is not changed.
+        size: Height and width of the images, multiples of 32.
+        rewrites: What to apply, in order; :func:`choose` by default.
+
+    Returns:
+        A network whose outputs differ by float rounding alone.
+
+    Raises:
+        UsageError: The network trains, is no HRViT, or the size does not fit.
+    """
+    if network.training:
+        raise UsageError("the network is in training mode", "call network.eval() first")
+    check_size(size)
+    form = copy.deepcopy(network).requires_grad_(requires_grad=False)
+    chosen = choose() if rewrites is None else rewrites
+    return InferenceForm(form, size, {r.name: r.apply(form, size) for r in chosen})

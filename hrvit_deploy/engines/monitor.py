@@ -1,0 +1,93 @@
+"""A build's progress, and how to stop it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from types import ModuleType
+from typing import Any, TypeVar
+
+from hrvit_deploy.progress import Progress, Step
+
+Result = TypeVar("Result")
+
+
+class Phases:
+    """Nested phases of a build as bars, one per open phase.
+
+    Phases open and close from the builder's threads; names are unique among those open.
+    """
+
+    def __init__(self, progress: Progress, cancelled: threading.Event) -> None:
+        self._progress = progress
+        self._cancelled = cancelled
+        self._open: dict[str, tuple[int, Step]] = {}
+        self._lock = threading.Lock()
+
+    def start(self, name: str, parent: str | None, steps: int) -> None:
+        """A phase of so many steps begins, inside ``parent`` if that is one."""
+        with self._lock:
+            depth = self._open[parent][0] + 1 if parent in self._open else 0
+            bar = self._progress.start("  " * depth + name, steps)
+            self._open[name] = (depth, bar)
+
+    def step(self, name: str) -> bool:
+        """One step of a phase is done; the answer says whether to go on."""
+        with self._lock:
+            if name in self._open:
+                self._open[name][1].advance()
+        return not self._cancelled.is_set()
+
+    def finish(self, name: str) -> None:
+        """A phase is over."""
+        with self._lock:
+            if name in self._open:
+                self._open.pop(name)[1].finish()
+
+    def close(self) -> None:
+        """End what a failed build left open."""
+        for name in reversed(list(self._open)):
+            self.finish(name)
+
+
+def progress_monitor(trt: ModuleType, phases: Phases) -> Any:
+    """The ``IProgressMonitor`` that tells those phases."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(
+            self, phase_name: str, parent_phase: str | None, num_steps: int
+        ) -> None:
+            phases.start(phase_name, parent_phase, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:  # noqa: ARG002
+            return phases.step(phase_name)
+
+        def phase_finish(self, phase_name: str) -> None:
+            phases.finish(phase_name)
+
+    return Monitor()
+
+
+def run_cancellable(work: Callable[[], Result], cancelled: threading.Event) -> Result:
+    """Do the work in a thread, so that Ctrl-C reaches this one while it runs.
+
+    Args:
+        work: Should end soon once ``cancelled`` is set.
+        cancelled: Set on Ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: Again, once the work has ended.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="build") as pool:
+        future = pool.submit(work)
+        try:
+            wait([future])
+        except KeyboardInterrupt:
+            cancelled.set()
+            wait([future])
+            raise
+        return future.result()

@@ -1,0 +1,94 @@
+"""How large every activation of a graph grows on real images."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper, shape_inference
+
+from hrvit_deploy.graphs import MOVES, write_graph
+from hrvit_deploy.progress import Progress, track
+from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
+
+PREFIX = "largest:"
+
+
+def measure(
+    model: ModelProto, images: Iterable[NDArray[Any]], progress: Progress
+) -> dict[str, float]:
+    """Largest magnitude of every float32 activation over all images.
+
+    The graph itself reduces each activation to one number, so memory does not grow with
+    the number of images or activations.
+
+    Args:
+        model: A float32 graph with one input.
+        images: Arrays as that input takes them.
+        progress: Advanced once an image.
+
+    Returns:
+        Tensor name to the largest absolute value seen; infinity for NaN.
+    """
+    watched, largest = watch(model)
+    name = model.graph.input[0].name
+    with tempfile.TemporaryDirectory(prefix="hrvit-deploy-") as folder:
+        path = Path(folder) / "watched.onnx"
+        write_graph(watched, path)
+        with OnnxRuntimeRunner(path) as runner:
+            for image in track(progress, "Measuring activations", images):
+                largest[name] = max(largest[name], float(np.abs(image).max()))
+                for key, value in runner.run({name: image}).items():
+                    tensor = key.removeprefix(PREFIX)
+                    number = float(value) if np.isfinite(value) else float("inf")
+                    largest[tensor] = max(largest[tensor], number)
+    return spread(model, largest)
+
+
+def watch(model: ModelProto) -> tuple[ModelProto, dict[str, float]]:
+    """The graph returning the largest magnitudes, and a zero for each of them."""
+    watched = ModelProto()
+    watched.CopyFrom(model)
+    floats = float_tensors(model)
+    names = [
+        tensor
+        for node in model.graph.node
+        if node.op_type not in MOVES
+        for tensor in node.output
+        if tensor in floats
+    ]
+    del watched.graph.output[:]
+    for name in names:
+        magnitude = helper.make_node("Abs", [name], [f"magnitude:{name}"])
+        reduced = helper.make_node(
+            "ReduceMax", [f"magnitude:{name}"], [PREFIX + name], keepdims=0
+        )
+        watched.graph.node.extend((magnitude, reduced))
+        watched.graph.output.append(
+            helper.make_tensor_value_info(PREFIX + name, TensorProto.FLOAT, ())
+        )
+    return watched, dict.fromkeys((model.graph.input[0].name, *names), 0.0)
+
+
+def spread(model: ModelProto, largest: dict[str, float]) -> dict[str, float]:
+    """Give the outputs of nodes that only move values the magnitude of their inputs."""
+    known = dict(largest)
+    for node in model.graph.node:
+        if node.op_type in MOVES:
+            value = max((known.get(tensor, 0.0) for tensor in node.input), default=0.0)
+            known.update(dict.fromkeys(node.output, value))
+    return known
+
+
+def float_tensors(model: ModelProto) -> set[str]:
+    """Names of all float32 activations, inputs and outputs of a graph."""
+    inferred = shape_inference.infer_shapes(model).graph
+    return {
+        info.name
+        for info in (*inferred.value_info, *inferred.input, *inferred.output)
+        if info.type.tensor_type.elem_type == TensorProto.FLOAT
+    }

@@ -1,0 +1,112 @@
+"""onnxsim over a graph, kept only if it did no harm."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hrvit_deploy.errors import HrvitDeployError
+from hrvit_deploy.graphs import check_graph
+from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
+from hrvit_deploy.runners.protocol import Inputs, Outputs
+
+WORKER = (sys.executable, "-m", "hrvit_deploy.export.simplify_worker")
+TIMEOUT_S = 900
+# Simplifying reorders float arithmetic at most; a wrong graph is off by far more.
+TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Simplified:
+    """Whether the simpler graph was kept, and if not why.
+
+    Attributes:
+        path: The graph to go on with.
+        note: Empty if it was kept.
+    """
+
+    path: Path
+    note: str = ""
+
+    @property
+    def kept(self) -> bool:
+        """Whether ``path`` is the simplified graph."""
+        return not self.note
+
+
+def simplify(
+    source: Path,
+    target: Path,
+    inputs: Inputs,
+    *,
+    worker: Sequence[str] = WORKER,
+    timeout_s: float = TIMEOUT_S,
+) -> Simplified:
+    """Simplify a graph in a process of its own and compare the two on real input.
+
+    Args:
+        source: The graph to simplify.
+        target: Where the simpler one goes.
+        inputs: What to run both on.
+        worker: Command that takes ``source`` and ``target``.
+        timeout_s: How long the worker may take, in seconds.
+
+    Returns:
+        ``target``, or ``source`` with a note on why the result was dropped.
+    """
+    note = run_worker((*worker, str(source), str(target)), timeout_s)
+    if not note:
+        note = find_fault(source, target, inputs)
+    return Simplified(source, note) if note else Simplified(target)
+
+
+def run_worker(command: Sequence[str], timeout_s: float) -> str:
+    """Run the worker; returns what went wrong, empty if nothing did."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"onnxsim took longer than {timeout_s:.0f} s"
+    if done.returncode < 0:
+        return f"onnxsim crashed with signal {-done.returncode}"
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        return f"onnxsim failed: {lines[-1][:200] if lines else done.returncode}"
+    return ""
+
+
+def find_fault(source: Path, target: Path, inputs: Inputs) -> str:
+    """How the simplified graph is wrong; empty if it is not."""
+    try:
+        check_graph(target)
+        before, after = _run(source, inputs), _run(target, inputs)
+    except HrvitDeployError as error:
+        return f"onnxsim's graph does not run: {error.message}"
+    except OSError as error:
+        return f"onnxsim wrote no graph: {error}"
+    if before.keys() != after.keys():
+        return f"onnxsim's graph returns {', '.join(after)}"
+    for name, expected in before.items():
+        actual = after[name]
+        if actual.shape != expected.shape:
+            return f"onnxsim's {name} has shape {actual.shape}, not {expected.shape}"
+        if np.issubdtype(expected.dtype, np.integer):
+            # Class indices differ where two classes tie, and only there.
+            wrong = float(np.mean(actual != expected))
+        else:
+            spread = float(np.std(expected.astype(np.float64))) or 1.0
+            wrong = float(np.max(np.abs(actual - expected))) / spread
+        if not wrong <= TOLERANCE:
+            return f"onnxsim's {name} is off by {wrong:.1e} of its deviation"
+    return ""
+
+
+def _run(path: Path, inputs: Inputs) -> Outputs:
+    with OnnxRuntimeRunner(path) as runner:
+        return runner.run(inputs)

@@ -1,0 +1,266 @@
+"""The export stage: an inference form in, an ONNX artefact out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from hrvit_deploy import graphs
+from hrvit_deploy.artefact import (
+    Artefact,
+    Graph,
+    Kind,
+    Manifest,
+    Network,
+    Preparation,
+    Source,
+    TensorInfo,
+    plain,
+    sha256_of,
+    staging,
+    write_sidecar,
+)
+from hrvit_deploy.deploy.form import InferenceForm
+from hrvit_deploy.deploy.signature import Signed, input_info, output_info
+from hrvit_deploy.errors import ExportError, PrecisionError
+from hrvit_deploy.export.magnitudes import measure
+from hrvit_deploy.export.precision import retype
+from hrvit_deploy.export.simplify import simplify
+from hrvit_deploy.export.trace import TRACER_OPSET, trace
+from hrvit_deploy.model.network import Network as TorchNetwork
+from hrvit_deploy.options import ExportOptions, Precision
+from hrvit_deploy.progress import Progress, working
+from hrvit_deploy.version import VERSION
+
+TOOLS = ("torch", "onnx", "onnxsim", "onnxruntime", "numpy")
+# Types of floating inputs and outputs once --half-io has narrowed them.
+HALF_TYPES = {Precision.FP16: "float16", Precision.BF16: "bfloat16"}
+Batches = Sequence[NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is exported.
+
+    Attributes:
+        form: The network to trace.
+        described: What the sidecar says of it.
+        preparation: How images become its input.
+        sources: The checkpoint it came from, if any.
+    """
+
+    form: InferenceForm[TorchNetwork]
+    described: Network
+    preparation: Preparation
+    sources: tuple[Source, ...] = ()
+
+    def signature(self, options: ExportOptions) -> tuple[TensorInfo, TensorInfo]:
+        """The input and the output of the graph in float32."""
+        network = self.described
+        return input_info(self.preparation, options.batch), output_info(
+            network.task,
+            options.output_format,
+            network.num_classes,
+            options.size,
+            options.batch,
+        )
+
+
+def export_onnx(
+    subject: Subject,
+    path: Path,
+    options: ExportOptions,
+    batches: Batches,
+    progress: Progress,
+) -> Artefact:
+    """Trace, simplify, type, check and write a graph with its sidecar.
+
+    Args:
+        subject: What to export.
+        path: ``NAME.onnx``; the sidecar goes beside it.
+        options: See :class:`ExportOptions`.
+        batches: Real images as the graph takes them, at least one batch, to compare
+            graphs on and to measure activations.
+        progress: Told of each step and of every fallback.
+
+    Raises:
+        ExportError: Tracing, checking or converting failed.
+        PrecisionError: The graph cannot be typed as asked.
+    """
+    if options.opset > graphs.NEWEST_OPSET:
+        raise ExportError(
+            f"the installed onnx knows opsets up to {graphs.NEWEST_OPSET}, not {options.opset}",
+            f"take --opset {graphs.NEWEST_OPSET} or older, or update onnx",
+        )
+    with staging(path) as folder:
+        model, note = _draw(subject, folder, options, batches, progress)
+        islands: dict[str, float] = {}
+        if options.precision is not Precision.FP32:
+            model, islands = narrow(
+                model, options.precision, batches, progress, half_io=options.half_io
+            )
+        written = folder / path.name
+        graphs.write_graph(graphs.set_opset(model, options.opset), written)
+        graph = replace(
+            describe_graph(written, options.opset),
+            rewrites=tuple(name for name, places in subject.form.changes.items() if places),
+            simplified=not note,
+            note=note,
+            float32_islands=islands,
+        )
+        manifest = _describe(subject, options, graph, sha256_of(written))
+        write_sidecar(written, manifest)
+    return Artefact(path, manifest)
+
+
+def _draw(
+    subject: Subject, folder: Path, options: ExportOptions, batches: Batches, progress: Progress
+) -> tuple[ModelProto, str]:
+    """The float32 graph, and why it is not simplified, if it is not."""
+    taken, returned = subject.signature(options)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        traced = Path(scratch) / "traced.onnx"
+        network = Signed(subject.form.network, subject.preparation, options.output_format)
+        with working(progress, "Tracing the graph"):
+            trace(network.eval(), traced, taken, returned, min(options.opset, TRACER_OPSET))
+        if not options.simplify:
+            return onnx.load(traced), "switched off"
+        with working(progress, "Simplifying the graph"):
+            simpler = simplify(traced, traced.with_stem("simplified"), {taken.name: batches[0]})
+        if simpler.note:
+            progress.warn(f"{simpler.note}; the unsimplified graph is kept")
+        return onnx.load(simpler.path), simpler.note
+
+
+def _describe(subject: Subject, options: ExportOptions, graph: Graph, sha256: str) -> Manifest:
+    taken, returned = subject.signature(options)
+    return Manifest(
+        kind=Kind.ONNX,
+        sha256=sha256,
+        network=subject.described,
+        precision=options.precision,
+        output_format=options.output_format,
+        inputs=(_narrow_info(taken, options),),
+        outputs=(_narrow_info(returned, options),),
+        preparation=subject.preparation,
+        versions=tool_versions(),
+        options=plain(options),
+        sources=subject.sources,
+        graph=graph,
+    )
+
+
+def narrow_artefact(
+    artefact: Artefact,
+    path: Path,
+    precision: Precision,
+    batches: Batches,
+    progress: Progress,
+) -> Artefact:
+    """A float32 ONNX artefact typed in float16 or bfloat16, as one of its own.
+
+    Args:
+        artefact: In float32.
+        path: ``NAME.onnx`` to write.
+        precision: FP16 or BF16.
+        batches: Real images as the graph takes them, to measure activations on.
+        progress: Advanced once a batch.
+
+    Raises:
+        PrecisionError: The artefact is not float32, or cannot be typed as asked.
+    """
+    manifest = artefact.manifest
+    if manifest.precision is not Precision.FP32 or manifest.graph is None:
+        raise PrecisionError(
+            f"{artefact.path} is {manifest.precision}, and only fp32 can be narrowed",
+            f"run hrvit-deploy export --precision {precision}",
+        )
+    with staging(path) as folder:
+        model, islands = narrow(
+            onnx.load(artefact.path), precision, batches, progress, half_io=False
+        )
+        written = folder / path.name
+        graphs.write_graph(model, written)
+        described = describe_graph(written, graphs.opset_of(model))
+        narrowed = replace(
+            manifest,
+            sha256=sha256_of(written),
+            precision=precision,
+            versions=tool_versions(),
+            sources=artefact.as_source(),
+            graph=replace(
+                manifest.graph,
+                opset=described.opset,
+                nodes=described.nodes,
+                external_data=described.external_data,
+                float32_islands=islands,
+            ),
+            parity=None,
+        )
+        write_sidecar(written, narrowed)
+    return Artefact(path, narrowed)
+
+
+def narrow(
+    model: ModelProto,
+    precision: Precision,
+    batches: Batches,
+    progress: Progress,
+    *,
+    half_io: bool,
+) -> tuple[ModelProto, dict[str, float]]:
+    """The graph in that precision, and the nodes that had to stay float32."""
+    # bfloat16 reaches as far as float32, so nothing needs measuring for it.
+    needed = precision is Precision.FP16
+    magnitudes = measure(model, batches, progress) if needed else {}
+    typed = retype(model, precision, magnitudes, half_io=half_io)
+    if typed.islands:
+        progress.note(f"{len(typed.islands)} nodes stay float32: their values are too large")
+    return typed.model, typed.islands
+
+
+def describe_graph(path: Path, opset: int) -> Graph:
+    """What a written file holds, read back from it.
+
+    Raises:
+        ExportError: It is invalid, or not in the opset it should be in.
+    """
+    graphs.check_graph(path)
+    model = onnx.load(path, load_external_data=False)
+    found = graphs.opset_of(model)
+    if found != opset:
+        raise ExportError(
+            f"{path.name} was to be opset {opset} and is {found}",
+            "take another --opset; 20 serves every runtime here",
+        )
+    return Graph(
+        opset=found,
+        nodes=graphs.count_nodes(model),
+        external_data={f.name: sha256_of(f) for f in graphs.external_files(path)},
+    )
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of this package and of the tools that shape a graph."""
+    versions = {"hrvit-deploy": VERSION}
+    for tool in TOOLS:
+        try:
+            versions[tool] = importlib.metadata.version(tool)
+        except importlib.metadata.PackageNotFoundError:
+            # onnxruntime comes under other names too, such as onnxruntime-gpu.
+            continue
+    return versions
+
+
+def _narrow_info(info: TensorInfo, options: ExportOptions) -> TensorInfo:
+    if options.half_io and info.dtype == "float32":
+        return replace(info, dtype=HALF_TYPES[options.precision])
+    return info

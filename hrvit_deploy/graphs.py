@@ -1,0 +1,109 @@
+"""ONNX files: reading, writing, checking, and what they hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import onnx
+from onnx import ModelProto, version_converter
+
+from hrvit_deploy.errors import ExportError
+
+# Protocol buffers end at 2 GB; some readers already stumble a little before.
+INLINE_LIMIT = 2_000_000_000
+# Tensors below this stay in the graph, where readers look for shapes and axes.
+EXTERNAL_THRESHOLD = 1024
+NEWEST_OPSET = onnx.defs.onnx_opset_version()
+
+# Nodes that only move values; their outputs are as large as their inputs.
+MOVES = frozenset(
+    {
+        "Concat",
+        "Expand",
+        "Flatten",
+        "Identity",
+        "Pad",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+
+
+def write_graph(model: ModelProto, path: Path, *, limit: int = INLINE_LIMIT) -> None:
+    """Save a graph; weights go to ``NAME.onnx.data`` beside it if it is over ``limit``.
+
+    Args:
+        model: The graph.
+        path: Where to.
+        limit: Largest file in bytes that holds its own weights.
+    """
+    if model.ByteSize() <= limit:
+        onnx.save(model, path)
+        return
+    onnx.save(
+        model,
+        path,
+        save_as_external_data=True,
+        all_tensors_to_one_file=True,
+        location=external_name(path),
+        size_threshold=EXTERNAL_THRESHOLD,
+    )
+
+
+def external_name(path: Path) -> str:
+    """Name of the file that holds a large graph's weights."""
+    return f"{path.name}.data"
+
+
+def external_files(path: Path) -> list[Path]:
+    """Files beside the graph that belong to it."""
+    data = path.with_name(external_name(path))
+    return [data] if data.exists() else []
+
+
+def check_graph(path: Path) -> None:
+    """Run onnx's full check, with strict shape inference.
+
+    Raises:
+        ExportError: The graph is not valid.
+    """
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(
+            f"onnx finds {path.name} invalid: {str(error).splitlines()[0]}",
+            "try --no-simplify or another --opset; if it stays, report it as a bug",
+        ) from error
+
+
+def opset_of(model: ModelProto) -> int:
+    """Version of the default operator set the file says it is written in."""
+    return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+
+
+def set_opset(model: ModelProto, opset: int) -> ModelProto:
+    """The graph in a newer operator set.
+
+    Raises:
+        ExportError: onnx cannot convert it.
+    """
+    if opset_of(model) == opset:
+        return model
+    try:
+        return version_converter.convert_version(model, opset)
+    except (RuntimeError, version_converter.ConvertError) as error:
+        raise ExportError(
+            f"onnx cannot bring the graph from opset {opset_of(model)} to {opset}:"
+            f" {str(error).splitlines()[0]}",
+            "take an older --opset; 20 serves every runtime here",
+        ) from error
+
+
+def count_nodes(model: ModelProto) -> dict[str, int]:
+    """Operator type to number of nodes, the most frequent first."""
+    return dict(Counter(node.op_type for node in model.graph.node).most_common())

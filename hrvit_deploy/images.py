@@ -1,0 +1,217 @@
+"""Photographs, and how one becomes the network's input. NumPy and Pillow only."""
+
+from __future__ import annotations
+
+import importlib.util
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from hrvit_deploy.artefact import Preparation
+from hrvit_deploy.errors import InputError, MissingDependency
+from hrvit_deploy.options import ImageSize, InputFormat, join
+
+Pixels = NDArray[np.uint8]
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+PHOTOGRAPHS = ("china.jpg", "flower.jpg")
+# What Pillow's decoders raise on broken files, found by feeding them such.
+BROKEN = (
+    OSError,
+    EOFError,
+    IndexError,
+    OverflowError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+# Single-channel modes wider than a byte, which Pillow would clip instead of scale.
+WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+# Smallest side of a sampled crop, as a share of the largest crop that fits.
+SMALLEST_SCALE = 0.35
+
+
+class NamedImage(NamedTuple):
+    """An image and what to call it in reports.
+
+    Attributes:
+        name: File name or folder-relative path; crops carry their number.
+        pixels: ``H x W x 3`` uint8, RGB.
+    """
+
+    name: str
+    pixels: Pixels
+
+
+def load_image(path: Path) -> Pixels:
+    """A file as the ``H x W x 3`` uint8 RGB image a viewer would show.
+
+    EXIF orientation is applied; grey, palette and CMYK become RGB; 16 bits become 8;
+    transparency is laid over white, as on a page; of an animation, the first frame.
+
+    Raises:
+        InputError: The file cannot be read, is broken, or is no such image.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image), path)
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"there is no image {path}", "check the path") from error
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"{path} is not an image Pillow can read",
+            f"remove it, or convert it to one of {join(SUFFIXES)}",
+        ) from error
+    except BROKEN as error:
+        raise InputError(
+            f"{path} cannot be decoded: {error}", "restore the file, or remove it"
+        ) from error
+
+
+def _to_rgb(image: Image.Image, path: Path) -> Pixels:
+    if image.mode in WIDE_MODES:
+        return _from_wide(np.asarray(image), path)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        page = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(page, image)
+    return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def _from_wide(grey: NDArray[Any], path: Path) -> Pixels:
+    """16-bit grey, ``H x W`` from 0 to 65535, as RGB."""
+    if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > 0xFFFF:
+        raise InputError(
+            f"{path} holds {grey.dtype} samples whose white nobody knows",
+            "convert it to 8 or 16 bits per channel",
+        )
+    # 65535 / 257 is 255; the half rounds.
+    narrow = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.repeat(narrow[..., None], 3, axis=2)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Every image below a folder, by suffix, sorted by path; hidden files are left out.
+
+    Raises:
+        InputError: There is no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}", "give a folder of images")
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+    if not found:
+        raise InputError(
+            f"there is no image in {folder}", f"put files in it that end in {join(SUFFIXES)}"
+        )
+    return found
+
+
+def folder_images(folder: Path) -> Iterator[NamedImage]:
+    """The images of a folder, whole, decoded one by one; see :func:`list_images`."""
+    for path in list_images(folder):
+        yield NamedImage(path.relative_to(folder).as_posix(), load_image(path))
+
+
+def photographs() -> list[NamedImage]:
+    """The two photographs scikit-learn carries, each ``427 x 640 x 3``.
+
+    Raises:
+        MissingDependency: scikit-learn is not installed, or came without them.
+    """
+    # Found, not imported: scikit-learn takes a second to load and is not needed.
+    spec = importlib.util.find_spec("sklearn")
+    roots = list(spec.submodule_search_locations or ()) if spec else []
+    for root in roots:
+        paths = [Path(root, "datasets", "images", name) for name in PHOTOGRAPHS]
+        if all(path.is_file() for path in paths):
+            return [NamedImage(path.stem, load_image(path)) for path in paths]
+    raise MissingDependency(
+        "the bundled photographs belong to scikit-learn, which is not installed",
+        "give your own with --images DIR, or pip install scikit-learn",
+    )
+
+
+def samples(count: int, size: ImageSize, *, seed: int = 0) -> Iterator[NamedImage]:
+    """Different crops of the bundled photographs, some mirrored, at various scales.
+
+    The same number and seed always give the same crop, whatever the count. Crops have
+    the aspect of ``size`` but their own number of pixels; :func:`prepare` resizes them.
+
+    Args:
+        count: How many to yield.
+        size: Height and width of the network's input, for the aspect.
+        seed: Of scales and places.
+
+    Raises:
+        MissingDependency: The photographs are not there.
+    """
+    sources = photographs()
+    for index in range(count):
+        name, pixels = sources[index % len(sources)]
+        generator = np.random.default_rng((seed, index))
+        crop = _random_crop(pixels, size, generator)
+        if generator.random() < 0.5:
+            crop = crop[:, ::-1]
+        yield NamedImage(f"{name}-{index:03}", np.ascontiguousarray(crop))
+
+
+def _random_crop(pixels: Pixels, aspect: ImageSize, generator: np.random.Generator) -> Pixels:
+    height, width = pixels.shape[:2]
+    largest = min(height / aspect.height, width / aspect.width)
+    scale = largest * generator.uniform(SMALLEST_SCALE, 1)
+    rows = max(1, round(aspect.height * scale))
+    columns = max(1, round(aspect.width * scale))
+    top = generator.integers(height - rows, endpoint=True)
+    left = generator.integers(width - columns, endpoint=True)
+    return pixels[top : top + rows, left : left + columns]
+
+
+def prepare(pixels: Pixels, preparation: Preparation) -> NDArray[Any]:
+    """One image as the batch of one that an artefact takes.
+
+    Args:
+        pixels: ``H x W x 3`` uint8 RGB of any size.
+        preparation: The sidecar's; the image is resized to its exact size.
+
+    Returns:
+        ``1 x 3 x H x W`` float32, normalised; or ``1 x H x W x 3`` uint8.
+
+    Raises:
+        InputError: The artefact wants something else than three channels of RGB.
+    """
+    wanted = (preparation.color, preparation.resize, len(preparation.mean))
+    if wanted != ("RGB", "bilinear-antialias", 3):
+        raise InputError(
+            f"the artefact wants {wanted[2]} channels of {wanted[0]}, resized {wanted[1]}",
+            "3 channels of RGB, bilinear-antialias, are all there is: feed its runner arrays",
+        )
+    height, width = preparation.size
+    resized: Pixels = pixels
+    if pixels.shape[:2] != (height, width):
+        # Pillow's bilinear filter widens as it shrinks an image: that is the antialiasing.
+        image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+        resized = np.array(image)
+    if preparation.format is InputFormat.UINT8_NHWC:
+        return resized[None]
+    mean, std = (np.asarray(v, np.float32) for v in (preparation.mean, preparation.std))
+    normalised = (resized.astype(np.float32) - mean) / std
+    return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None])
+
+
+def stack(prepared: Iterable[NDArray[Any]]) -> NDArray[Any]:
+    """Prepared images, each a batch of one, as one batch."""
+    return np.concatenate(list(prepared))

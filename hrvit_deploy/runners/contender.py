@@ -1,0 +1,63 @@
+"""What is to be run, as plain data that crosses to another process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hrvit_deploy.errors import UsageError
+
+
+class Provider(StrEnum):
+    """What runs it: an execution provider of onnxruntime; for all others, the device."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+
+    @property
+    def device(self) -> str:
+        """``cpu`` or ``cuda``."""
+        return "cpu" if self is Provider.CPU else "cuda"
+
+
+class ContenderKind(StrEnum):
+    """How it runs: from an artefact, or the network it came from, in PyTorch."""
+
+    ONNX = "onnx"
+    PLAN = "plan"
+    EAGER = "eager"
+    COMPILE = "compile"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One row of a benchmark.
+
+    Attributes:
+        name: What the row is called; unique among its contenders.
+        kind: How it runs.
+        path: The artefact; for PyTorch, one that says which network to build.
+        provider: What runs it.
+        threads: Of a CPU runner; None for one per physical core this process may use.
+        batch: Images per run, for an artefact whose batch is dynamic and for PyTorch.
+        checkpoint: Weights for PyTorch; empty for those the artefact's sidecar names.
+    """
+
+    name: str
+    kind: ContenderKind
+    path: str
+    provider: Provider = Provider.CPU
+    threads: int | None = None
+    batch: int = 1
+    checkpoint: str = ""
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(
+                f"{self.name} cannot run on {self.threads} threads", "give 1 or more"
+            )
+        if self.batch < 1:
+            raise UsageError(
+                f"{self.name} cannot run a batch of {self.batch}", "give 1 or more"
+            )

@@ -1,0 +1,269 @@
+"""ONNX graphs in onnxruntime; nothing else imports it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrvit_deploy.errors import MissingDependency, RunnerError, UsageError
+from hrvit_deploy.runners.contender import Provider
+from hrvit_deploy.runners.cores import usable_cores
+from hrvit_deploy.runners.protocol import Closing, Inputs, Outputs
+
+# First the one asked for, then those its unsupported nodes may fall to.
+PROVIDERS = {
+    Provider.CPU: ("CPUExecutionProvider",),
+    Provider.CUDA: ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    Provider.TENSORRT: (
+        "TensorrtExecutionProvider",
+        "CUDAExecutionProvider",
+        "CPUExecutionProvider",
+    ),
+}
+INSTALL = {
+    Provider.CPU: "pip install 'hrvit-deploy[cpu]'",
+    Provider.CUDA: "pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'"
+    " on a machine with an NVIDIA driver",
+    Provider.TENSORRT: "pip uninstall onnxruntime, then pip install"
+    " 'onnxruntime-gpu[cuda,cudnn]' and the TensorRT it was built for; or build a plan with"
+    " hrvit-deploy build-trt",
+}
+NUMPY_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+BFLOAT16 = "tensor(bfloat16)"
+# onnx.TensorProto.BFLOAT16; NumPy has no such type, so it crosses as an OrtValue.
+BFLOAT16_PROTO = 16
+
+
+class OnnxRuntimeRunner(Closing):
+    """A session on one graph.
+
+    Attributes:
+        signature: Input name to its type, as a NumPy name, and shape; a string stands
+            for a dynamic dimension.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        provider: Provider = Provider.CPU,
+        threads: int | None = None,
+        optimize: bool = True,
+    ) -> None:
+        """Load the graph.
+
+        Args:
+            path: An ``.onnx`` file.
+            provider: Where it runs.
+            threads: On the CPU; None for one per usable physical core.
+            optimize: Whether onnxruntime fuses and rewrites the graph first.
+
+        Raises:
+            MissingDependency: onnxruntime or the provider is not installed.
+            RunnerError: The graph cannot be loaded.
+            UsageError: Fewer threads than one.
+        """
+        if threads is not None and threads < 1:
+            raise UsageError(f"cannot run on {threads} threads", "give 1 or more")
+        library = load_library(provider)
+        options = library.SessionOptions()
+        options.intra_op_num_threads = threads or usable_cores()
+        options.log_severity_level = 3
+        level = library.GraphOptimizationLevel
+        options.graph_optimization_level = (
+            level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+        )
+        self.name = f"onnxruntime-{provider}"
+        self.device = provider.device
+        self._library = library
+        self._session: Any = _open(library, path, provider, options)
+        self.settings: dict[str, Any] = {
+            "provider": str(provider),
+            "providers": self._session.get_providers(),
+            "threads": options.intra_op_num_threads,
+            "graph_optimization": options.graph_optimization_level.name,
+            "spinning": True,
+            "version": library.__version__,
+        }
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        self.signature: dict[str, tuple[str, tuple[int | str, ...]]] = {
+            node.name: (_numpy_name(node.type), tuple(node.shape)) for node in inputs
+        }
+        self._output_names = [node.name for node in outputs]
+        self._bfloat16 = any(node.type == BFLOAT16 for node in (*inputs, *outputs))
+
+    def run(self, inputs: Inputs) -> Outputs:
+        """One batch of host arrays through the graph; see the protocol."""
+        if self._session is None:
+            raise RunnerError(f"{self.name} is closed", "open another runner")
+        checked = check_inputs(inputs, self.signature)
+        try:
+            if self._bfloat16:
+                return self._run_values(checked)
+            arrays = self._session.run(self._output_names, checked)
+        except Exception as error:
+            raise RunnerError(
+                f"onnxruntime failed: {_first_line(error)}",
+                "check that the graph fits the provider; --provider cpu takes any",
+            ) from error
+        return dict(zip(self._output_names, arrays, strict=True))
+
+    def close(self) -> None:
+        """Free the session; closing twice is harmless."""
+        self._session = None
+
+    def _run_values(self, inputs: dict[str, NDArray[Any]]) -> Outputs:
+        """As :meth:`run`, for graphs whose inputs or outputs NumPy has no type for."""
+        make = self._library.OrtValue
+        values = {
+            name: make.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), BFLOAT16_PROTO)
+            if array.dtype == "bfloat16"
+            else make.ortvalue_from_numpy(array)
+            for name, array in inputs.items()
+        }
+        results = self._session.run_with_ort_values(self._output_names, values)
+        return {
+            name: _to_numpy(value)
+            for name, value in zip(self._output_names, results, strict=True)
+        }
+
+
+def load_library(provider: Provider = Provider.CPU) -> Any:
+    """Import onnxruntime, if it is there with that provider.
+
+    Raises:
+        MissingDependency: It is not.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependency(
+            f"onnxruntime cannot be imported: {_first_line(error)}", INSTALL[provider]
+        ) from error
+    wanted = PROVIDERS[provider][0]
+    if wanted not in onnxruntime.get_available_providers():
+        raise MissingDependency(
+            f"this onnxruntime {onnxruntime.__version__} was built without {wanted}",
+            INSTALL[provider],
+        )
+    if provider is not Provider.CPU and hasattr(onnxruntime, "preload_dlls"):
+        # Finds CUDA and cuDNN in their wheels; it prints what it cannot find.
+        with contextlib.redirect_stdout(sys.stderr):
+            onnxruntime.preload_dlls()
+    return onnxruntime
+
+
+def _open(library: Any, path: Path, provider: Provider, options: Any) -> Any:
+    if not path.is_file():
+        raise RunnerError(f"there is no {path}", "check the path, or run hrvit-deploy export")
+    try:
+        session = library.InferenceSession(
+            path, sess_options=options, providers=list(PROVIDERS[provider])
+        )
+    except Exception as error:
+        raise RunnerError(
+            f"onnxruntime cannot load {path}: {_first_line(error)}",
+            "export it again, or update onnxruntime if the graph is newer",
+        ) from error
+    # A provider whose libraries do not load is dropped with a warning only.
+    wanted = PROVIDERS[provider][0]
+    if wanted not in session.get_providers():
+        raise MissingDependency(
+            f"onnxruntime dropped {wanted}, whose libraries or driver do not load,"
+            f" and would run on {', '.join(session.get_providers())}",
+            INSTALL[provider],
+        )
+    # Nor may a failing run fall back to another provider unseen.
+    session.disable_fallback()
+    return session
+
+
+def check_inputs(
+    inputs: Inputs, signature: dict[str, tuple[str, tuple[int | str, ...]]]
+) -> dict[str, NDArray[Any]]:
+    """The inputs, contiguous, if they are what the signature says.
+
+    Raises:
+        RunnerError: A name, type or shape differs.
+    """
+    if set(inputs) != set(signature):
+        raise RunnerError(
+            f"inputs are named {', '.join(sorted(inputs)) or 'nothing'}",
+            f"the graph takes {', '.join(signature)}",
+        )
+    return {name: _check_input(name, array, *signature[name]) for name, array in inputs.items()}
+
+
+def _check_input(
+    name: str, array: Any, dtype: str, shape: tuple[int | str, ...]
+) -> NDArray[Any]:
+    if not isinstance(array, np.ndarray):
+        raise RunnerError(
+            f"{name} is a {type(array).__name__}", "onnxruntime takes NumPy arrays"
+        )
+    if array.dtype != np.dtype(dtype):
+        raise RunnerError(
+            f"{name} has type {array.dtype}, the graph takes {dtype}",
+            f"convert it with .astype({dtype!r})",
+        )
+    fits = len(array.shape) == len(shape) and all(
+        have == want or (not isinstance(want, int) and have > 0)
+        for have, want in zip(array.shape, shape, strict=True)
+    )
+    if not fits:
+        wanted = " x ".join(map(str, shape))
+        raise RunnerError(
+            f"{name} has shape {' x '.join(map(str, array.shape))}, the graph takes {wanted}",
+            "resize the images, or export that size and batch",
+        )
+    return np.ascontiguousarray(array)
+
+
+def _numpy_name(onnx_type: str) -> str:
+    if onnx_type == BFLOAT16:
+        _register_bfloat16()
+        return "bfloat16"
+    if onnx_type not in NUMPY_TYPES:
+        raise RunnerError(
+            f"the graph takes {onnx_type}", f"only {', '.join(NUMPY_TYPES)} can be fed"
+        )
+    return NUMPY_TYPES[onnx_type]
+
+
+def _register_bfloat16() -> None:
+    """Teach NumPy the name ``bfloat16``."""
+    try:
+        import ml_dtypes  # noqa: F401
+    except ImportError as error:
+        raise MissingDependency(
+            "bfloat16 arrays need ml_dtypes", "pip install ml_dtypes"
+        ) from error
+
+
+def _to_numpy(value: Any) -> NDArray[Any]:
+    """A tensor on the host as an array of its own."""
+    if value.data_type() != BFLOAT16:
+        array: NDArray[Any] = value.numpy()
+        return array
+    _register_bfloat16()
+    raw = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
+    return np.frombuffer(bytearray(raw), np.dtype("bfloat16")).reshape(value.shape())
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__

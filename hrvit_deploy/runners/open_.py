@@ -1,0 +1,95 @@
+"""The right runner for an artefact, or for the network it came from."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from hrvit_deploy.artefact import Artefact, Manifest, Preparation, open_artefact
+from hrvit_deploy.options import InputFormat, Precision
+from hrvit_deploy.runners.contender import Contender, ContenderKind
+from hrvit_deploy.runners.protocol import Runner
+
+# The newest opset that every onnxruntime this package supports has been seen to read.
+ONNXRUNTIME_OPSET = 22
+
+
+def open_runner(contender: Contender) -> Runner:
+    """Open what a contender describes.
+
+    An eager or compiled contender is the network its artefact came from, in float32, on
+    normalised images; it answers in the artefact's own output format.
+
+    Raises:
+        ArtefactError: The artefact is not what its sidecar says, or not for this GPU.
+        CheckpointError: The weights an eager network needs are gone or changed.
+        MissingDependency: The library, driver or provider is not there.
+        RunnerError: It cannot be opened.
+    """
+    artefact = open_artefact(Path(contender.path))
+    with tempfile.TemporaryDirectory(prefix="hrvit-deploy-") as folder:
+        # Runners have read their files once they are open.
+        return _open(contender, artefact, Path(folder))
+
+
+def _open(contender: Contender, artefact: Artefact, folder: Path) -> Runner:
+    match contender.kind:
+        case ContenderKind.ONNX:
+            from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
+
+            return OnnxRuntimeRunner(
+                runnable_graph(artefact, contender, folder),
+                provider=contender.provider,
+                threads=contender.threads,
+            )
+        case ContenderKind.PLAN:
+            from hrvit_deploy.runners.tensorrt_ import TensorRTRunner
+
+            return TensorRTRunner(artefact)
+        case ContenderKind.EAGER | ContenderKind.COMPILE:
+            from hrvit_deploy.runners.reference import reference_network
+            from hrvit_deploy.runners.torch_ import CompiledRunner, EagerRunner
+
+            compiled = contender.kind is ContenderKind.COMPILE
+            return (CompiledRunner if compiled else EagerRunner)(
+                reference_network(artefact.manifest, contender.checkpoint),
+                output=artefact.manifest.outputs[0].name,
+                device=contender.provider.device,
+                threads=contender.threads,
+            )
+
+
+def runnable_graph(artefact: Artefact, contender: Contender, folder: Path) -> Path:
+    """The graph as onnxruntime can run it; a copy in ``folder`` where it cannot as it is.
+
+    bfloat16 is emulated on the CPU, and opsets newer than onnxruntime knows are brought
+    down; either computes what the graph says.
+    """
+    graph = artefact.manifest.graph
+    on_cpu = contender.provider.device == "cpu"
+    bfloat16 = artefact.manifest.precision is Precision.BF16 and on_cpu
+    too_new = graph is not None and graph.opset > ONNXRUNTIME_OPSET
+    if not bfloat16 and not too_new:
+        return artefact.path
+    import onnx
+
+    from hrvit_deploy.graphs import set_opset, write_graph
+    from hrvit_deploy.runners.bfloat16 import emulate_bfloat16
+
+    model = onnx.load(artefact.path)
+    if too_new:
+        model = set_opset(model, ONNXRUNTIME_OPSET)
+    copy = folder / artefact.path.name
+    write_graph(emulate_bfloat16(model) if bfloat16 else model, copy)
+    return copy
+
+
+def preparation_for(contender: Contender, manifest: Manifest) -> Preparation:
+    """How an image becomes the contender's input.
+
+    Eager networks take images normalised outside them, whatever the artefact takes.
+    """
+    if contender.kind in (ContenderKind.EAGER, ContenderKind.COMPILE):
+        return replace(manifest.preparation, format=InputFormat.FLOAT_NCHW)
+    return manifest.preparation

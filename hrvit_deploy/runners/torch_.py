@@ -1,0 +1,143 @@
+"""PyTorch networks as they are, and compiled by Inductor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hrvit_deploy.errors import RunnerError, UsageError
+from hrvit_deploy.runners.cores import usable_cores
+from hrvit_deploy.runners.protocol import Closing, Inputs, Outputs
+
+INPUT = "image"
+
+
+class EagerRunner(Closing):
+    """A network in eager PyTorch.
+
+    It holds the process's number of CPU threads until it is closed: run one at a time
+    where speed is measured.
+    """
+
+    name = "eager"
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        output: str = "logits",
+        device: str = "cpu",
+        threads: int | None = None,
+    ) -> None:
+        """Take the network, which moves to the device and into evaluation mode.
+
+        Args:
+            network: Maps one tensor, the prepared images, to one tensor.
+            output: What to call the answer.
+            device: ``cpu`` or ``cuda``.
+            threads: On the CPU; None for one per usable physical core.
+
+        Raises:
+            RunnerError: There is no such device.
+            UsageError: Fewer threads than one.
+        """
+        if threads is not None and threads < 1:
+            raise UsageError(f"cannot run on {threads} threads", "give 1 or more")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise RunnerError(
+                f"PyTorch {torch.__version__} sees no CUDA device",
+                "install a CUDA build of PyTorch and the driver, or take the CPU",
+            )
+        self.device = device
+        self._output = output
+        self._threads_before = torch.get_num_threads()
+        torch.set_num_threads(threads or usable_cores())
+        self._network: Callable[[Tensor], Tensor] | None = self._ready(
+            network.eval().to(device)
+        )
+        self.settings: dict[str, Any] = {
+            "threads": torch.get_num_threads(),
+            "version": torch.__version__,
+            "tf32": bool(torch.backends.cuda.matmul.allow_tf32),
+        }
+
+    def _ready(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        return network
+
+    def run(self, inputs: Inputs) -> Outputs:
+        """One batch of host arrays through the network; see the protocol."""
+        if self._network is None:
+            raise RunnerError(f"{self.name} is closed", "open another runner")
+        if set(inputs) != {INPUT}:
+            raise RunnerError(
+                f"inputs are named {', '.join(sorted(inputs)) or 'nothing'}",
+                f"the network takes {INPUT}",
+            )
+        image = to_tensor(inputs[INPUT])
+        try:
+            # Copying back waits for the device.
+            with torch.inference_mode():
+                answer = self._network(image.to(self.device)).cpu()
+        except Exception as error:
+            first = str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__
+            raise RunnerError(
+                f"PyTorch failed on {image.dtype} of {' x '.join(map(str, image.shape))}:"
+                f" {first}",
+                "feed images prepared as the artefact's sidecar says",
+            ) from error
+        return {self._output: to_array(answer)}
+
+    def close(self) -> None:
+        """Let go of the network and give the threads back; twice is harmless."""
+        if self._network is None:
+            return
+        self._network = None
+        torch.set_num_threads(self._threads_before)
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+
+
+class CompiledRunner(EagerRunner):
+    """A network compiled by ``torch.compile``, at its first run on each shape."""
+
+    name = "compile"
+
+    def _ready(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        compiled: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False)
+        return compiled
+
+
+def to_tensor(array: Any) -> Tensor:
+    """A host array as a tensor on the CPU; shares its memory where that is writable.
+
+    Raises:
+        RunnerError: Not an array, or of a type PyTorch has not.
+    """
+    if not isinstance(array, np.ndarray):
+        raise RunnerError(f"{INPUT} is a {type(array).__name__}", "give a NumPy array")
+    if not array.flags.writeable:
+        array = array.copy()
+    try:
+        if array.dtype.name == "bfloat16":  # of ml_dtypes
+            return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
+        return torch.from_numpy(array)
+    except (TypeError, ValueError) as error:
+        raise RunnerError(
+            f"{INPUT}: {error}", "give a contiguous float or uint8 array"
+        ) from error
+
+
+def to_array(tensor: Tensor) -> NDArray[Any]:
+    """A tensor on the CPU as an array; bfloat16 as the type ml_dtypes adds to NumPy."""
+    tensor = tensor.detach().contiguous()
+    if tensor.dtype is not torch.bfloat16:
+        array: NDArray[Any] = tensor.numpy()
+        return array
+    import ml_dtypes
+
+    return tensor.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)

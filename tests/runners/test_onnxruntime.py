@@ -1,0 +1,230 @@
+"""The onnxruntime runner feeds what fits, and says what does not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from hrvit_deploy.errors import MissingDependency, RunnerError, UsageError
+from hrvit_deploy.runners import onnxruntime_
+from hrvit_deploy.runners.contender import Provider
+from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
+
+Shape = list[int | str]
+
+
+def save_graph(
+    folder: Path,
+    nodes: list[onnx.NodeProto],
+    image: tuple[int, Shape],
+    logits: tuple[int, Shape],
+) -> Path:
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("image", *image)],
+        [helper.make_tensor_value_info("logits", *logits)],
+    )
+    opset = helper.make_opsetid("", 20)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    path = folder / "graph.onnx"
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def doubling(tmp_path: Path) -> Path:
+    """``logits = image + image`` over a dynamic batch of three numbers."""
+    node = helper.make_node("Add", ["image", "image"], ["logits"])
+    typed: tuple[int, Shape] = (TensorProto.FLOAT, ["batch", 3])
+    return save_graph(tmp_path, [node], typed, typed)
+
+
+def cast(folder: Path, taken: int, given: int) -> Path:
+    node = helper.make_node("Cast", ["image"], ["logits"], to=given)
+    return save_graph(folder, [node], (taken, [1, 3]), (given, [1, 3]))
+
+
+def floats(*shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_any_batch_of_a_dynamic_graph_runs(doubling: Path, batch: int) -> None:
+    with OnnxRuntimeRunner(doubling) as runner:
+        answer = runner.run({"image": floats(batch, 3)})
+    np.testing.assert_array_equal(answer["logits"], 2 * floats(batch, 3))
+
+
+def test_strided_inputs_run(doubling: Path) -> None:
+    image = floats(3, 4).T[:, ::2][:, [0, 1, 0]]
+    with OnnxRuntimeRunner(doubling) as runner:
+        np.testing.assert_array_equal(runner.run({"image": image})["logits"], 2 * image)
+
+
+def test_nan_passes_through(doubling: Path) -> None:
+    with OnnxRuntimeRunner(doubling) as runner:
+        answer = runner.run({"image": np.full((1, 3), np.nan, np.float32)})
+    assert np.isnan(answer["logits"]).all()
+
+
+def test_settings_say_what_speed_depends_on(doubling: Path) -> None:
+    with OnnxRuntimeRunner(doubling, threads=1) as runner:
+        assert (runner.name, runner.device) == ("onnxruntime-cpu", "cpu")
+        assert runner.settings["threads"] == 1
+        assert runner.settings["providers"] == ["CPUExecutionProvider"]
+        assert runner.settings["graph_optimization"] == "ORT_ENABLE_ALL"
+        assert runner.settings["version"]
+    with OnnxRuntimeRunner(doubling, optimize=False) as runner:
+        assert runner.settings["graph_optimization"] == "ORT_DISABLE_ALL"
+        assert runner.settings["threads"] >= 1
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.uint8, ml_dtypes.bfloat16])
+def test_narrow_inputs_are_fed(tmp_path: Path, dtype: type) -> None:
+    proto = {np.float16: 10, np.uint8: 2, ml_dtypes.bfloat16: 16}[dtype]
+    image: np.ndarray[Any, Any] = np.array([[1, 2, 200]], dtype=dtype)
+    with OnnxRuntimeRunner(cast(tmp_path, proto, TensorProto.FLOAT)) as runner:
+        assert runner.signature == {"image": (np.dtype(dtype).name, (1, 3))}
+        np.testing.assert_array_equal(runner.run({"image": image})["logits"], [[1, 2, 200]])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.uint8, ml_dtypes.bfloat16])
+def test_narrow_outputs_come_back(tmp_path: Path, dtype: type) -> None:
+    proto = {np.float16: 10, np.uint8: 2, ml_dtypes.bfloat16: 16}[dtype]
+    with OnnxRuntimeRunner(cast(tmp_path, TensorProto.FLOAT, proto)) as runner:
+        answers = [runner.run({"image": np.full((1, 3), v, np.float32)}) for v in (5, 7)]
+    assert [answer["logits"].dtype for answer in answers] == [np.dtype(dtype)] * 2
+    # The first answer must not live in memory the second run reuses.
+    assert [float(answer["logits"][0, 2]) for answer in answers] == [5, 7]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says", "mend"),
+    [
+        ({}, "inputs are named nothing", "takes image"),
+        ({"x": floats(1, 3)}, "inputs are named x", "takes image"),
+        ({"image": floats(1, 4)}, "shape 1 x 4, the graph takes batch x 3", "export"),
+        ({"image": floats(3)}, "shape 3, the graph takes batch x 3", "export"),
+        ({"image": floats(0, 3)}, "shape 0 x 3", "export"),
+        ({"image": floats(1, 3).astype(float)}, "type float64, .* takes float32", "astype"),
+        ({"image": [[1, 2, 3]]}, "image is a list", "NumPy"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(
+    doubling: Path, inputs: dict[str, Any], says: str, mend: str
+) -> None:
+    with OnnxRuntimeRunner(doubling) as runner:
+        with pytest.raises(RunnerError, match=says) as caught:
+            runner.run(inputs)
+        assert mend in caught.value.hint
+        assert runner.run({"image": floats(1, 3)})  # and it still runs
+
+
+def test_a_failing_graph_is_one_line(tmp_path: Path) -> None:
+    shape = helper.make_node(
+        "Constant", [], ["s"], value=helper.make_tensor("s", TensorProto.INT64, [1], [7])
+    )
+    reshape = helper.make_node("Reshape", ["image", "s"], ["logits"])
+    path = save_graph(
+        tmp_path, [shape, reshape], (TensorProto.FLOAT, ["batch", 3]), (TensorProto.FLOAT, [7])
+    )
+    with OnnxRuntimeRunner(path) as runner, pytest.raises(RunnerError) as caught:
+        runner.run({"image": floats(1, 3)})
+    assert caught.value.message.startswith("onnxruntime failed")
+    assert "\n" not in caught.value.message
+
+
+def test_a_closed_runner_refuses(doubling: Path) -> None:
+    runner = OnnxRuntimeRunner(doubling)
+    runner.close()
+    runner.close()
+    with pytest.raises(RunnerError, match="closed"):
+        runner.run({"image": floats(1, 3)})
+
+
+def test_files_that_are_no_graph_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunnerError, match="there is no"):
+        OnnxRuntimeRunner(tmp_path / "gone.onnx")
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a graph")
+    with pytest.raises(RunnerError, match=r"cannot load .*broken\.onnx") as caught:
+        OnnxRuntimeRunner(broken)
+    assert "\n" not in caught.value.message
+
+
+def test_no_threads_are_refused(doubling: Path) -> None:
+    with pytest.raises(UsageError, match="0 threads"):
+        OnnxRuntimeRunner(doubling, threads=0)
+
+
+def test_a_provider_that_is_not_built_in_is_missing(doubling: Path) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    with pytest.raises(MissingDependency, match="without CUDAExecutionProvider") as caught:
+        OnnxRuntimeRunner(doubling, provider=Provider.CUDA)
+    assert "onnxruntime-gpu" in caught.value.hint
+
+
+def test_a_provider_dropped_in_silence_is_missing(
+    doubling: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build with CUDA but no driver claims the provider, then leaves it out."""
+    import onnxruntime
+
+    whole = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "get_available_providers",
+        lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
+    )
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda path, sess_options, providers: whole(
+            path, sess_options=sess_options, providers=["CPUExecutionProvider"]
+        ),
+    )
+    with pytest.raises(MissingDependency, match="dropped CUDAExecutionProvider"):
+        OnnxRuntimeRunner(doubling, provider=Provider.CUDA)
+
+
+def test_without_the_library_the_error_says_what_to_install(
+    doubling: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingDependency) as caught:
+        OnnxRuntimeRunner(doubling)
+    assert caught.value.hint == onnxruntime_.INSTALL[Provider.CPU]
+
+
+@pytest.mark.parametrize("given", [TensorProto.FLOAT, TensorProto.BFLOAT16])
+def test_a_thousand_runs_leak_nothing(tmp_path: Path, given: int) -> None:
+    side = 512
+    nodes = [helper.make_node("Cast", ["image"], ["logits"], to=given)]
+    path = save_graph(tmp_path, nodes, (TensorProto.FLOAT, [side, side]), (given, [side, side]))
+    image = floats(side, side)
+    with OnnxRuntimeRunner(path, threads=1) as runner:
+        for _ in range(50):
+            runner.run({"image": image})
+        before = resident_mib()
+        for _ in range(1000):
+            runner.run({"image": image})
+        grown = resident_mib() - before
+    # One forgotten answer is half a MiB or more, so all of them over 500.
+    assert grown < 16
+
+
+def resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * 4096 / 2**20
