@@ -139,7 +139,7 @@ class Engine:
         layers: Type of a layer's first output to the number of such layers.
         products: The same, of convolutions and matrix products alone.
         weight_bytes: Of the constants of the parsed network.
-        compute_capabilities: GPUs it runs on; empty if TensorRT chose the build's own.
+        compute_capabilities: GPUs it runs on; ``12.0+`` means that one and later.
     """
 
     backend: str
@@ -219,8 +219,8 @@ def sha256_of(path: Path) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, enums, tuples and paths as the JSON types they are written as."""
-    return msgspec.to_builtins(value, enc_hook=str)
+    """Dataclasses, enums, tuples and paths as the JSON types they are read back as."""
+    return msgspec.json.decode(msgspec.json.encode(value, enc_hook=str))
 
 
 @contextmanager

@@ -107,3 +107,17 @@ def set_opset(model: ModelProto, opset: int) -> ModelProto:
 def count_nodes(model: ModelProto) -> dict[str, int]:
     """Operator type to number of nodes, the most frequent first."""
     return dict(Counter(node.op_type for node in model.graph.node).most_common())
+
+
+def name_nodes(model: ModelProto) -> ModelProto:
+    """The graph, each of its nodes with a name of its own.
+
+    Sidecars, profiles and TensorRT's layers speak of nodes by name, and simplifying
+    leaves some without.
+    """
+    taken: set[str] = set()
+    for index, node in enumerate(model.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}_{index}"
+        taken.add(node.name)
+    return model

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hrvit_deploy.artefact import Preparation
+from hrvit_deploy.bindings.dtypes import numpy_type
 from hrvit_deploy.errors import InputError, MissingDependency
 from hrvit_deploy.options import ImageSize, InputFormat, join
 
@@ -180,18 +181,21 @@ def _random_crop(pixels: Pixels, aspect: ImageSize, generator: np.random.Generat
     return pixels[top : top + rows, left : left + columns]
 
 
-def prepare(pixels: Pixels, preparation: Preparation) -> NDArray[Any]:
+def prepare(pixels: Pixels, preparation: Preparation, dtype: str = "float32") -> NDArray[Any]:
     """One image as the batch of one that an artefact takes.
 
     Args:
         pixels: ``H x W x 3`` uint8 RGB of any size.
         preparation: The sidecar's; the image is resized to its exact size.
+        dtype: Type of a floating input, as the sidecar names it; it is normalised in
+            float32 and rounded once.
 
     Returns:
-        ``1 x 3 x H x W`` float32, normalised; or ``1 x H x W x 3`` uint8.
+        ``1 x 3 x H x W`` of that type, normalised; or ``1 x H x W x 3`` uint8.
 
     Raises:
         InputError: The artefact wants something else than three channels of RGB.
+        MissingDependency: The type is bfloat16 and ml_dtypes is not installed.
     """
     wanted = (preparation.color, preparation.resize, len(preparation.mean))
     if wanted != ("RGB", "bilinear-antialias", 3):
@@ -209,7 +213,7 @@ def prepare(pixels: Pixels, preparation: Preparation) -> NDArray[Any]:
         return resized[None]
     mean, std = (np.asarray(v, np.float32) for v in (preparation.mean, preparation.std))
     normalised = (resized.astype(np.float32) - mean) / std
-    return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None])
+    return normalised.transpose(2, 0, 1)[None].astype(numpy_type(dtype), order="C")
 
 
 def stack(prepared: Iterable[NDArray[Any]]) -> NDArray[Any]:

@@ -15,6 +15,8 @@ SIZE_MULTIPLE = 32
 # LayerNormalization became one operator in opset 17.
 MIN_OPSET = 17
 DEFAULT_OPSET = 20
+# Convolutions take bfloat16 from this one on.
+BFLOAT16_OPSET = 22
 
 
 class Task(StrEnum):
@@ -175,6 +177,11 @@ class ExportOptions:
                 f"opset {self.opset} is too old: LayerNormalization is one operator from"
                 f" {MIN_OPSET} on, and splits into overflowing parts before",
                 f"take --opset {MIN_OPSET} or newer",
+            )
+        if self.precision is Precision.BF16 and self.opset < BFLOAT16_OPSET:
+            raise UsageError(
+                f"opset {self.opset} has no bfloat16 convolution",
+                f"take --opset {BFLOAT16_OPSET} or newer",
             )
 
 

@@ -217,6 +217,16 @@ def test_prepare_normalises_and_lays_out() -> None:
     np.testing.assert_array_equal(prepared[0, :, 0, 0], [-10, -5, 0])
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_prepare_rounds_to_a_narrow_input(dtype: str) -> None:
+    pixels = np.full((32, 32, 3), 200, np.uint8)
+    wide = images.prepare(pixels, Preparation(ImageSize(32, 32)))
+    narrow = images.prepare(pixels, Preparation(ImageSize(32, 32)), dtype)
+    assert narrow.dtype.name == dtype
+    assert narrow.flags.c_contiguous
+    np.testing.assert_allclose(narrow.astype(np.float32), wide, rtol=2**-8)
+
+
 def test_prepare_keeps_bytes_for_graphs_that_take_them() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     prepared = images.prepare(pixels, Preparation(ImageSize(32, 32), InputFormat.UINT8_NHWC))

@@ -6,7 +6,6 @@ the environment, not installed into it: ``<prefix>/conformance/<version>/``.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -38,14 +37,14 @@ def fetch(version: str) -> Path:
         unpacked = Path(scratch) / "unpacked"
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(unpacked)
-        os.replace(unpacked, target)
+        unpacked.replace(target)
     return target
 
 
 def main() -> None:
     """Fetch them all."""
     for version in VERSIONS:
-        print(fetch(version))  # noqa: T201
+        sys.stdout.write(f"{fetch(version)}\n")
 
 
 if __name__ == "__main__":

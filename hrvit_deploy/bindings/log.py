@@ -23,9 +23,14 @@ class Log:
 
     def error_text(self) -> str:
         """The errors as one line; the echo of an absent driver only if there is no other."""
-        lines = [" ".join(text.split()) for text in self.errors]
+        lines = [one_line(text) for text in self.errors]
         telling = [line for line in lines if "catchCudaError" not in line]
         return "; ".join(dict.fromkeys(telling or lines))
+
+
+def one_line(text: str) -> str:
+    """A message without its line breaks and indents."""
+    return " ".join(text.split())
 
 
 @contextmanager

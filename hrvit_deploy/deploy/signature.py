@@ -27,7 +27,8 @@ class Normalize(nn.Module):
         self.register_buffer("shift", (-mean / std).float().reshape(1, -1, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        # Cast first: TensorRT moves no uint8.
+        return pixels.float().permute(0, 3, 1, 2) * self.scale + self.shift
 
 
 class Signed(nn.Module):

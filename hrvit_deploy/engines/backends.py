@@ -50,17 +50,17 @@ def choose(
     found = survey()
     if asked is Backend.TENSORRT_RTX:
         return _rtx(availability(Backend.TENSORRT_RTX), found, "as asked")
-    trt = availability(Backend.TENSORRT)
-    obstacle = _obstacle(trt, found)
+    library = availability(Backend.TENSORRT)
+    obstacle = _obstacle(library, found)
     if obstacle is None:
         why = (
             "as asked" if asked is Backend.TENSORRT else "its library loads and there is a GPU"
         )
         return Choice(
             Backend.TENSORRT,
-            trt.version,
+            library.version,
             found.gpu,
-            f"building with TensorRT {trt.version}: {why}",
+            f"building with TensorRT {library.version}: {why}",
         )
     if asked is Backend.TENSORRT:
         raise MissingDependency(
@@ -75,9 +75,9 @@ def choose(
     return _rtx(rtx, found, obstacle.message)
 
 
-def _obstacle(trt: Availability, found: cuda_.Survey) -> MissingDependency | None:
-    if not trt.available:
-        return MissingDependency(trt.reason, trt.hint)
+def _obstacle(library: Availability, found: cuda_.Survey) -> MissingDependency | None:
+    if not library.available:
+        return MissingDependency(library.reason, library.hint)
     if found.gpu is None:
         return MissingDependency(
             f"TensorRT builds on the GPU it builds for, and there is none: {found.reason}",

@@ -21,7 +21,8 @@ from hrvit_deploy.artefact import (
     write_sidecar,
 )
 from hrvit_deploy.bindings import tensorrt_
-from hrvit_deploy.bindings.log import Log, listening
+from hrvit_deploy.bindings.log import Log, listening, one_line
+from hrvit_deploy.bindings.tensorrt_ import TITLE
 from hrvit_deploy.engines.backends import Choice, choose
 from hrvit_deploy.engines.capabilities import runs_on
 from hrvit_deploy.engines.config import check_options, configure
@@ -36,6 +37,8 @@ from hrvit_deploy.progress import Progress
 from hrvit_deploy.version import VERSION
 
 SHORT = {Backend.TENSORRT: "trt", Backend.TENSORRT_RTX: "rtx"}
+# How many of its warnings are passed on; they repeat themselves layer by layer.
+WARNINGS = 3
 # What a builder's words point to; the last resort is empty.
 HINTS = {
     "for Turing": "leave compute capability 7.5 out, or build it alone from an fp16 graph",
@@ -146,12 +149,16 @@ def build_plan(
     begun = clock()
     try:
         plan = run_cancellable(
-            lambda: parsed.builder.build_serialized_network(parsed.network, config), cancelled
+            lambda: parsed.builder.build_serialized_network(parsed.network, config),
+            cancelled,
+            job.progress,
         )
     finally:
         phases.close()
     if plan is None:
         raise failure(job.log)
+    for warning in list(dict.fromkeys(map(one_line, job.log.warnings)))[:WARNINGS]:
+        job.progress.note(f"{TITLE[job.choice.backend]} warns: {warning}")
     return Built(plan, clock() - begun)
 
 

@@ -51,7 +51,7 @@ class Inspection:
 
 
 def inspect_plan(trt: ModuleType, plan: Any) -> Inspection | None:
-    """Look into a plan; None where it does not open, as without a GPU it was built for.
+    """Look into a plan; None where it does not open or tell, as on another GPU.
 
     Args:
         trt: The module of the backend that built it.
@@ -62,7 +62,8 @@ def inspect_plan(trt: ModuleType, plan: Any) -> Inspection | None:
     if engine is None:
         return None
     inspector = engine.create_engine_inspector()
-    return read_report(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+    text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    return read_report(text) if text else None
 
 
 def read_report(text: str) -> Inspection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -72,22 +72,46 @@ def progress_monitor(trt: ModuleType, phases: Phases) -> Any:
     return Monitor()
 
 
-def run_cancellable(work: Callable[[], Result], cancelled: threading.Event) -> Result:
+def run_cancellable(
+    work: Callable[[], Result], cancelled: threading.Event, progress: Progress
+) -> Result:
     """Do the work in a thread, so that Ctrl-C reaches this one while it runs.
+
+    TensorRT-RTX spends nearly all its time in one step and cannot be stopped within it,
+    so the end may take as long as that. The thread is waited for, since leaving while it
+    is in native code crashes the process.
 
     Args:
         work: Should end soon once ``cancelled`` is set.
         cancelled: Set on Ctrl-C.
+        progress: Hears that the work is about to stop.
 
     Raises:
         KeyboardInterrupt: Again, once the work has ended.
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="build") as pool:
-        future = pool.submit(work)
+    outcome: Future[Result] = Future()
+    # Ctrl-C may strike while the thread starts: it does nothing before it is told to.
+    go = threading.Event()
+
+    def begin() -> None:
+        go.wait()
+        if cancelled.is_set():
+            return
         try:
-            wait([future])
-        except KeyboardInterrupt:
-            cancelled.set()
-            wait([future])
-            raise
-        return future.result()
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001
+            outcome.set_exception(error)
+
+    try:
+        threading.Thread(target=begin, name="build").start()
+        go.set()
+        wait([outcome])
+    except KeyboardInterrupt:
+        cancelled.set()
+        if go.is_set() and not outcome.done():
+            progress.note("stopping at the builder's next step")
+            wait([outcome])
+        raise
+    finally:
+        go.set()
+    return outcome.result()

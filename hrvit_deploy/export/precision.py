@@ -16,15 +16,14 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from hrvit_deploy.errors import PrecisionError
+from hrvit_deploy.export.hard_swish import split_hard_swish
 from hrvit_deploy.export.magnitudes import float_tensors
 from hrvit_deploy.graphs import opset_of, set_opset
-from hrvit_deploy.options import Precision
+from hrvit_deploy.options import BFLOAT16_OPSET, Precision
 
 FLOAT16_MAX = 65504.0
 # Real images are few and the largest value over all of them is not the largest there is.
 HEADROOM = 4.0
-# Convolutions take bfloat16 from this opset on.
-BFLOAT16_OPSET = 22
 ELEMENT_TYPES = {
     Precision.FP16: int(TensorProto.FLOAT16),
     Precision.BF16: int(TensorProto.BFLOAT16),
@@ -75,8 +74,9 @@ def retype(
         PrecisionError: The graph holds float32 already narrowed, or no float32 at all.
     """
     narrow = ELEMENT_TYPES[precision]
-    if precision is Precision.BF16 and opset_of(model) < BFLOAT16_OPSET:
-        model = set_opset(model, BFLOAT16_OPSET)
+    if precision is Precision.BF16:
+        opset = max(opset_of(model), BFLOAT16_OPSET)
+        model = split_hard_swish(set_opset(model, opset))
     limit = FLOAT16_MAX / headroom if precision is Precision.FP16 else float("inf")
     islands = find_islands(model, magnitudes, limit)
     floats = float_tensors(model)

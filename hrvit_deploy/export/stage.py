@@ -132,12 +132,12 @@ def _draw(
         with working(progress, "Tracing the graph"):
             trace(network.eval(), traced, taken, returned, min(options.opset, TRACER_OPSET))
         if not options.simplify:
-            return onnx.load(traced), "switched off"
+            return graphs.name_nodes(onnx.load(traced)), "switched off"
         with working(progress, "Simplifying the graph"):
             simpler = simplify(traced, traced.with_stem("simplified"), {taken.name: batches[0]})
         if simpler.note:
             progress.warn(f"{simpler.note}; the unsimplified graph is kept")
-        return onnx.load(simpler.path), simpler.note
+        return graphs.name_nodes(onnx.load(simpler.path)), simpler.note
 
 
 def _describe(subject: Subject, options: ExportOptions, graph: Graph, sha256: str) -> Manifest:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hrvit_deploy.model.variants import factorize
+
 # What the published network adds to a score that involves padding.
 MASK_VALUE = -100.0
 
@@ -36,19 +38,6 @@ def tokens_to_map(tokens: Tensor, channels: int, size: MapSize) -> Tensor:
 def map_to_tokens(features: Tensor, channels: int, size: MapSize) -> Tensor:
     """A ``B x C x H x W`` map as ``B x N x C`` tokens."""
     return features.reshape(-1, channels, size.height * size.width).transpose(1, 2)
-
-
-def factorize(channels: int) -> tuple[int, int]:
-    """Rows and columns ``(k, p)`` into which DES folds a token of ``channels``.
-
-    ``p`` is the power of two nearest above the square root of the largest power of two
-    within ``channels`` (paper, section 3.4).
-    """
-    exponent = channels.bit_length() - 1
-    columns = 2 ** (exponent - exponent // 2)
-    if channels % columns:
-        raise ValueError(f"{channels} channels do not fold into columns of {columns}")
-    return channels // columns, columns
 
 
 class Stem(nn.Module):

@@ -15,6 +15,16 @@ BRANCHES = 4
 BRANCHES_PER_MODULE = (1, 2, 3, 3, 4, 4)
 
 
+def factorize(channels: int) -> tuple[int, int]:
+    """Rows and columns ``(k, p)`` into which DES folds a token of ``channels``.
+
+    Both are as near to each other as a power of two for ``p`` allows (paper, section 3.4).
+    """
+    exponent = channels.bit_length() - 1
+    columns: int = 2 ** (exponent - exponent // 2)
+    return channels // columns, columns
+
+
 @dataclass(frozen=True)
 class Variant:
     """Widths and depths of one HRViT.
@@ -60,6 +70,13 @@ class Variant:
                 "every number of a variant counts something: give at least 1",
             )
         for width in self.widths:
+            rows, columns = factorize(width)
+            if rows * columns != width:
+                raise UsageError(
+                    f"variant {self.name!r}: DES folds width {width} into columns of"
+                    f" {columns}, which do not divide it",
+                    f"take {rows * columns} or {(rows + 1) * columns}",
+                )
             half = width // 2
             if width % 2 or (half >= self.head_dim and half % self.head_dim):
                 raise UsageError(

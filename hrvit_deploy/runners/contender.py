@@ -52,6 +52,11 @@ class Contender:
     batch: int = 1
     checkpoint: str = ""
 
+    @property
+    def device(self) -> str:
+        """``cpu`` or ``cuda``; plans know no other."""
+        return "cuda" if self.kind is ContenderKind.PLAN else self.provider.device
+
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise UsageError(

@@ -57,8 +57,9 @@ class TensorRTRunner(Closing):
     """A plan, opened on the first GPU.
 
     Inputs are host arrays, or arrays on the GPU that speak ``__cuda_array_interface__``
-    (PyCUDA, CuPy, torch), which are read where they lie. Outputs are host arrays of the
-    caller's own. One run at a time: not for use from several threads at once.
+    (PyCUDA, CuPy, torch), which are read where they lie; with PyCUDA, its context must be
+    current when the runner opens and runs. Outputs are host arrays of the caller's own.
+    One run at a time: not for use from several threads at once.
 
     Attributes:
         name: ``tensorrt`` or ``tensorrt-rtx``.

@@ -173,7 +173,8 @@ class Reader(ast.NodeVisitor):
             return self.returned(signatures(found.fget))
         if callable(found):
             return Kind("callable", found, bound=owner.what == "instance")
-        return Kind("instance", type(found)) if owner.what == "class" else UNKNOWN
+        is_member = owner.what == "class" and found is not None
+        return Kind("instance", type(found)) if is_member else UNKNOWN
 
     def kind_of_call(self, node: ast.Call) -> Kind:
         called = self.kind(node.func)
@@ -326,7 +327,7 @@ def main(backend: str, *sources: str) -> None:
         "uses": sorted(findings.uses),
         "problems": findings.problems,
     }
-    print(json.dumps(report))
+    sys.stdout.write(json.dumps(report))
 
 
 if __name__ == "__main__":

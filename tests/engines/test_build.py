@@ -16,6 +16,8 @@ import pytest
 import tiny_onnx as tiny
 
 from hrvit_deploy.artefact import Kind, open_artefact
+from hrvit_deploy.bindings import tensorrt_
+from hrvit_deploy.bindings.log import logger
 from hrvit_deploy.engines.build import build_engine
 from hrvit_deploy.errors import ArtefactError, BuildError, PrecisionError, UsageError
 from hrvit_deploy.options import (
@@ -133,6 +135,17 @@ def test_quantized_products_count_as_quantized(
     assert "float16" not in built.manifest.engine.products
 
 
+def test_the_builders_warnings_are_passed_on(tmp_path: Path) -> None:
+    source = tiny.artefact(tmp_path, tiny.graph())
+    watcher = Watcher(lambda: logger(tensorrt_.load(RTX)).log(trt_warning(), "mind\n  the gap"))
+    build_engine(source, tmp_path, options(), watcher)
+    assert watcher.notes[1] == "TensorRT-RTX warns: mind the gap"
+
+
+def trt_warning() -> Any:
+    return tensorrt_.load(RTX).ILogger.WARNING
+
+
 def test_external_data_is_found(tmp_path: Path) -> None:
     source = tiny.artefact(tmp_path, tiny.graph())
     onnx.save(
@@ -199,7 +212,7 @@ def test_a_refused_graph_names_its_node(
 def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     source = tiny.artefact(tmp_path, tiny.graph())
     source.path.write_bytes(b"no protocol buffer" * 9)
-    with pytest.raises(BuildError, match="cannot read .*tiny.onnx: .*Failed to parse"):
+    with pytest.raises(BuildError, match=r"cannot read .*tiny\.onnx: .*Failed to parse"):
         build_engine(source, tmp_path, options(), Silent())
     source.path.write_bytes(b"")
     with pytest.raises(BuildError, match="without outputs"):

@@ -33,7 +33,7 @@ ONNX_TYPE = {
     Precision.INT8: HALF,
     Precision.FP8: HALF,
 }
-NUMPY_TYPE = {FLOAT: np.float32, HALF: np.float16, BFLOAT: ml_dtypes.bfloat16}
+NUMPY_TYPE: dict[int, Any] = {FLOAT: np.float32, HALF: np.float16, BFLOAT: ml_dtypes.bfloat16}
 CHANNELS, SIDE = 8, 16
 
 

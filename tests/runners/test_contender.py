@@ -24,3 +24,8 @@ def test_nothing_runs_on_nothing(wrong: dict[str, Any]) -> None:
 
 def test_providers_know_their_device() -> None:
     assert [provider.device for provider in Provider] == ["cpu", "cuda", "cuda"]
+
+
+def test_plans_run_on_a_gpu_whatever_is_said() -> None:
+    assert Contender("plan", ContenderKind.PLAN, "a.plan").device == "cuda"
+    assert Contender("onnx", ContenderKind.ONNX, "a.onnx").device == "cpu"

@@ -1,0 +1,73 @@
+"""Options that several commands share, each described once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hrvit_deploy.options import Backend, InputFormat, OutputFormat, Precision, Task
+from hrvit_deploy.runners.contender import Provider
+
+Option = typer.Option
+
+VariantName = Annotated[
+    str, Option("--variant", help="b1, b2, b3, or a .toml or .json file with another.")
+]
+TaskName = Annotated[
+    Task | None,
+    Option("--task", help="Which head; by default the checkpoint's, else classify."),
+]
+CheckpointFile = Annotated[
+    Path | None,
+    Option("--checkpoint", help="Weights as .pth, .pt or .safetensors; random without."),
+]
+Classes = Annotated[
+    int | None,
+    Option("--num-classes", min=1, help="By default the checkpoint's, else 1000 or 150."),
+]
+Seed = Annotated[int, Option("--seed", min=0, help="Of random weights.")]
+Size = Annotated[
+    str | None,
+    Option("--size", help="HEIGHTxWIDTH in multiples of 32; else 224x224 or 512x512."),
+]
+BatchText = Annotated[str, Option("--batch", help="Images per run, or dynamic.")]
+PrecisionName = Annotated[
+    Precision, Option("--precision", help="Type of the graph: fp32, fp16 or bf16.")
+]
+Opset = Annotated[
+    int | None, Option("--opset", help="ONNX operator set, from 17; else 20, or 22 for bf16.")
+]
+InputName = Annotated[
+    InputFormat, Option("--input", help="Normalised floats, or pixels as decoded.")
+]
+OutputName = Annotated[
+    OutputFormat, Option("--output", help="What the graph returns; classmap and quarter segment.")
+]
+HalfIo = Annotated[
+    bool, Option("--half-io", help="A fp16 or bf16 graph takes and returns that type too.")
+]
+Without = Annotated[
+    list[str] | None, Option("--without", help="Switch a rewrite off; may be repeated.")
+]
+With = Annotated[
+    list[str] | None, Option("--with", help="Switch an optional rewrite on; may be repeated.")
+]
+NoSimplify = Annotated[bool, Option("--no-simplify", help="Leave onnxsim out.")]
+ImageFolder = Annotated[
+    Path | None,
+    Option("--images", help="Folder of images; by default crops of two photographs."),
+]
+Samples = Annotated[int, Option("--samples", min=1, help="How many images at most.")]
+OutDir = Annotated[Path, Option("--out", help="Folder the artefact goes to.")]
+AsJson = Annotated[
+    bool, Option("--json", help="One JSON object on standard output, nothing else there.")
+]
+ProviderName = Annotated[Provider, Option("--provider", help="What runs ONNX artefacts.")]
+Threads = Annotated[
+    int | None, Option("--threads", min=1, help="CPU threads; by default one per core.")
+]
+BackendName = Annotated[
+    Backend, Option("--backend", help="auto takes TensorRT if it can build here, else RTX.")
+]

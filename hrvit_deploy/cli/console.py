@@ -1,0 +1,98 @@
+"""What people see: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from hrvit_deploy.errors import HrvitDeployError
+
+
+class _Bar:
+    def __init__(self, shown: Progress, task: TaskID) -> None:
+        self._shown = shown
+        self._task = task
+
+    def advance(self, steps: int = 1) -> None:
+        self._shown.advance(self._task, steps)
+
+    def finish(self) -> None:
+        with contextlib.suppress(KeyError):
+            task = self._shown.tasks[self._shown.task_ids.index(self._task)]
+            if task.total is None:
+                self._shown.update(self._task, total=1, completed=1)
+            self._shown.stop_task(self._task)
+
+
+class Terminal:
+    """Progress bars and notes on standard error; a context manager."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self._progress = Progress(
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self.console,
+        )
+
+    def start(self, label: str, total: int | None = None) -> _Bar:
+        return _Bar(self._progress, self._progress.add_task(label, total=total))
+
+    def note(self, text: str) -> None:
+        self.console.print(text, style="dim", soft_wrap=True, markup=False)
+
+    def warn(self, text: str) -> None:
+        self.console.print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+
+def print_json(value: Any) -> None:
+    """One object on standard output."""
+    print(msgspec.json.encode(value, enc_hook=str).decode())  # noqa: T201
+
+
+def print_error(error: HrvitDeployError, *, as_json: bool) -> None:
+    """What went wrong and how to mend it, in one line or one object."""
+    if as_json:
+        print_json({"error": error.message, "hint": error.hint})
+        return
+    line = f"error: {error.message}"
+    console = Console(stderr=True, highlight=False)
+    hint = f"; {error.hint}" if error.hint else ""
+    console.print(line + hint, style="red", soft_wrap=True, markup=False)
+
+
+def human_bytes(count: float) -> str:
+    """``18.2 MiB``."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"

@@ -1,0 +1,248 @@
+"""START HERE: the whole road, from a checkpoint to a verified graph and an engine.
+
+Each stage reads what the one before it wrote and knows nothing of the others; only here
+do they meet. :func:`run_road` is the road in one function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from hrvit_deploy.artefact import Artefact, Preparation, Weights, record
+from hrvit_deploy.images import NamedImage, folder_images, list_images, prepare, samples, stack
+from hrvit_deploy.measure.gates import GATES, Gates
+from hrvit_deploy.options import (
+    BuildOptions,
+    ExportOptions,
+    ImageSize,
+    InputFormat,
+    OutputFormat,
+    Precision,
+    check_output,
+)
+from hrvit_deploy.progress import Progress
+from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
+from hrvit_deploy.trained import Request, Trained, load
+
+EXPORT_DIR = Path("export")
+ENGINES_DIR = Path("engines")
+EAGER = "eager"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Real images to measure on.
+
+    Attributes:
+        folder: Whose images, whole; None for crops of the bundled photographs.
+        limit: How many at most.
+    """
+
+    folder: Path | None = None
+    limit: int = 8
+
+    def open(self, size: ImageSize) -> Iterator[NamedImage]:
+        """The images one by one, each of its own size."""
+        if self.folder is None:
+            return samples(self.limit, size)
+        return islice(folder_images(self.folder), self.limit)
+
+    @property
+    def count(self) -> int:
+        """How many :meth:`open` yields."""
+        if self.folder is None:
+            return self.limit
+        return min(self.limit, len(list_images(self.folder)))
+
+
+def export(
+    request: Request,
+    options: ExportOptions,
+    folder: Path,
+    pictures: Pictures,
+    progress: Progress,
+    *,
+    gates: Gates | None = None,
+) -> Artefact:
+    """Export a network to ONNX and compare the graph with it on real images.
+
+    Args:
+        request: Which network.
+        options: What graph to make of it.
+        folder: Where the graph goes, named after what it is.
+        pictures: To compare on, and to measure activations for narrow types.
+        progress: Told of each step.
+        gates: What the comparison must keep; by default those of the precision.
+
+    Returns:
+        The artefact; its sidecar holds the comparison, passed or not.
+    """
+    from hrvit_deploy.deploy.form import choose, deploy
+    from hrvit_deploy.export.stage import Subject, export_onnx
+
+    rewrites = choose(options.without, options.extra)
+    trained = load(request).at(options.size)
+    described = trained.described
+    check_output(described.task, options.output_format, described.num_classes)
+    if described.weights is Weights.RANDOM:
+        progress.warn(
+            "no checkpoint: the weights are random, good for parity and latency, and the"
+            " answers mean nothing (give --checkpoint FILE)"
+        )
+    preparation = Preparation(options.size, options.input_format)
+    form = deploy(trained.network, options.size, rewrites)
+    batches = prepared_batches(pictures.open(options.size), preparation, options.batch or 2)
+    path = folder / f"{export_name(trained, options)}.onnx"
+    subject = Subject(form, described, preparation, trained.sources)
+    artefact = export_onnx(subject, path, options, batches, progress)
+    return verify(artefact, None, pictures, progress, gates=gates)
+
+
+def narrow(
+    artefact: Artefact, precision: Precision, pictures: Pictures, progress: Progress
+) -> Artefact:
+    """A float32 graph as a float16 or bfloat16 one beside it, compared with eager."""
+    from hrvit_deploy.export.stage import narrow_artefact
+
+    manifest = artefact.manifest
+    images = pictures.open(manifest.preparation.size)
+    batches = prepared_batches(images, manifest.preparation, manifest.inputs[0].batch or 2)
+    path = artefact.path.with_stem(f"{artefact.path.stem}-{precision}")
+    progress.note(f"{artefact.path.name} is fp32; typing it in {precision} as {path.name}")
+    narrowed = narrow_artefact(artefact, path, precision, batches, progress)
+    return verify(narrowed, None, pictures, progress)
+
+
+def build(
+    artefact: Artefact,
+    options: BuildOptions,
+    folder: Path,
+    pictures: Pictures,
+    progress: Progress,
+) -> Artefact:
+    """Build an engine from a graph, typing the graph first where it is float32.
+
+    Args:
+        artefact: The graph.
+        options: How to build; a float32 graph serves fp16 and bf16 too.
+        folder: Where the plan goes.
+        pictures: To measure activations on, if the graph must be narrowed.
+        progress: Told of each step.
+    """
+    from hrvit_deploy.engines.build import build_engine
+
+    asked, given = options.precision, artefact.manifest.precision
+    if given is Precision.FP32 and asked in (Precision.FP16, Precision.BF16):
+        artefact = narrow(artefact, asked, pictures, progress)
+    parity = artefact.manifest.parity
+    if parity is not None and not parity.passed:
+        progress.warn(f"{artefact.path.name} missed its gates; the engine will too")
+    return build_engine(artefact, folder, options, progress)
+
+
+def verify(
+    artefact: Artefact,
+    against: Artefact | None,
+    pictures: Pictures,
+    progress: Progress,
+    *,
+    gates: Gates | None = None,
+    provider: Provider = Provider.CPU,
+    checkpoint: str = "",
+) -> Artefact:
+    """Compare an artefact with the eager network, or with another artefact.
+
+    Args:
+        artefact: The candidate.
+        against: The reference; None for the network it came from, in eager PyTorch.
+        pictures: To compare on.
+        progress: Advanced once an image.
+        gates: What the comparison must keep; by default those of the precision.
+        provider: What runs ONNX artefacts.
+        checkpoint: Where the weights lie now, if they moved.
+
+    Returns:
+        The candidate with the verdict in its sidecar.
+    """
+    from hrvit_deploy.measure import verify as comparing
+    from hrvit_deploy.runners.open_ import open_runner
+
+    manifest = artefact.manifest
+    ours = contender_for(artefact, provider=provider, checkpoint=checkpoint)
+    theirs = contender_for(
+        against or artefact, eager=against is None, provider=provider, checkpoint=checkpoint
+    )
+    with open_runner(ours) as candidate, open_runner(theirs) as reference:
+        other = comparing.side_of((against or artefact).manifest, reference)
+        if against is None:
+            other = replace(
+                other,
+                preparation=replace(other.preparation, format=InputFormat.FLOAT_NCHW),
+                input_dtype="float32",
+            )
+        parity = comparing.verify(
+            comparing.side_of(manifest, candidate),
+            other,
+            pictures.open(manifest.preparation.size),
+            gates or GATES[manifest.precision],
+            progress,
+            total=pictures.count,
+        )
+    return record(artefact, parity=parity)
+
+
+def contender_for(
+    artefact: Artefact,
+    *,
+    eager: bool = False,
+    compiled: bool = False,
+    provider: Provider = Provider.CPU,
+    threads: int | None = None,
+    checkpoint: str = "",
+) -> Contender:
+    """What runs the artefact, or the network it came from, as plain data."""
+    kind = ContenderKind(artefact.manifest.kind)
+    name = artefact.path.stem
+    if eager or compiled:
+        kind = ContenderKind.COMPILE if compiled else ContenderKind.EAGER
+        name = str(kind)
+    return Contender(
+        name=name,
+        kind=kind,
+        path=str(artefact.path),
+        provider=provider,
+        threads=threads,
+        batch=artefact.manifest.inputs[0].batch or 1,
+        checkpoint=checkpoint,
+    )
+
+
+def prepared_batches(
+    images: Iterable[NamedImage], preparation: Preparation, batch: int
+) -> list[NDArray[Any]]:
+    """Images as batches the graph takes; the last one is filled up by repetition."""
+    arrays = [prepare(image.pixels, preparation) for image in images]
+    missing = -len(arrays) % batch
+    arrays += arrays[-1:] * missing
+    return [stack(arrays[i : i + batch]) for i in range(0, len(arrays), batch)]
+
+
+def export_name(trained: Trained, options: ExportOptions) -> str:
+    """``hrvit-b1-classify-224x224``, and whatever is not as usual after it."""
+    described = trained.described
+    parts = ["hrvit", described.variant.name, described.task, str(options.size)]
+    if options.batch != 1:
+        parts.append("bdyn" if options.batch is None else f"b{options.batch}")
+    if options.input_format is InputFormat.UINT8_NHWC:
+        parts.append("uint8")
+    if options.output_format is not OutputFormat.LOGITS:
+        parts.append(options.output_format)
+    if options.precision is not Precision.FP32:
+        parts.append(options.precision)
+    return "-".join(parts)

@@ -1,0 +1,157 @@
+"""Trained networks: loaded the first time, and found again from a sidecar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hrvit_deploy.artefact import Manifest, Network, Source, Weights, sha256_of
+from hrvit_deploy.errors import CheckpointError
+from hrvit_deploy.model import network as torch_network
+from hrvit_deploy.model.checkpoint import Checkpoint, classes_in, load_network, read_checkpoint
+from hrvit_deploy.model.variants import Variant
+from hrvit_deploy.options import DEFAULT_CLASSES, ImageSize, Task
+
+CHECKPOINT = "checkpoint"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which network is wanted.
+
+    Attributes:
+        variant: From the table or a file.
+        task: None takes the checkpoint's, or classification without one.
+        checkpoint: None gives seeded random weights.
+        num_classes: None takes the checkpoint's, or the task's usual number.
+        seed: Of random weights.
+    """
+
+    variant: Variant
+    task: Task | None = None
+    checkpoint: Path | None = None
+    num_classes: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network in evaluation mode, what it is, and where it came from."""
+
+    network: torch_network.Network
+    described: Network
+    sources: tuple[Source, ...] = ()
+
+    def at(self, size: ImageSize) -> Trained:
+        """The same, with its costs at that size in its description."""
+        about = self.described
+        return replace(
+            self,
+            described=replace(
+                about,
+                parameters=torch_network.count_parameters(self.network),
+                multiply_adds=torch_network.count_multiply_adds(
+                    about.variant, about.task, about.num_classes, size, about.in_channels
+                ),
+            ),
+        )
+
+
+def load(request: Request) -> Trained:
+    """The network with its checkpoint's weights, or with random ones.
+
+    Raises:
+        CheckpointError: The weights cannot be read or do not fit.
+    """
+    if request.checkpoint is None:
+        return _random(request)
+    checkpoint = read_checkpoint(request.checkpoint)
+    task = request.task or _only_task(checkpoint)
+    classes = request.num_classes or classes_in(checkpoint, task)
+    described = Network(
+        variant=request.variant,
+        task=task,
+        num_classes=classes,
+        weights=Weights.CHECKPOINT,
+        weights_key=checkpoint.key,
+    )
+    network = load_network(checkpoint, request.variant, task, classes)
+    source = Source(CHECKPOINT, str(request.checkpoint), sha256_of(request.checkpoint))
+    return Trained(network, described, (source,))
+
+
+def _random(request: Request) -> Trained:
+    task = request.task or Task.CLASSIFY
+    described = Network(
+        variant=request.variant,
+        task=task,
+        num_classes=request.num_classes or DEFAULT_CLASSES[task],
+        weights=Weights.RANDOM,
+        seed=request.seed,
+    )
+    return Trained(_rebuild(described), described)
+
+
+def _rebuild(described: Network) -> torch_network.Network:
+    network = torch_network.build_network(
+        described.variant, described.task, described.num_classes, described.in_channels
+    )
+    torch_network.set_random_weights(network, described.seed)
+    return network
+
+
+def _only_task(checkpoint: Checkpoint) -> Task:
+    if len(checkpoint.tasks) != 1:
+        held = " and ".join(checkpoint.tasks) or "no"
+        raise CheckpointError(
+            f"{checkpoint.path} holds {held} head", "say which network it is with --task"
+        )
+    return checkpoint.tasks[0]
+
+
+def find_again(manifest: Manifest, checkpoint: str = "") -> torch_network.Network:
+    """The trained network that an artefact was made from.
+
+    Args:
+        manifest: Of any artefact; its chain of sources ends at the checkpoint.
+        checkpoint: Where the weights lie now; empty for where they lay at export.
+
+    Raises:
+        CheckpointError: The weights are gone, or are not those of the export.
+    """
+    described = manifest.network
+    if described.weights is Weights.RANDOM:
+        return _rebuild(described)
+    source = checkpoint_of(manifest)
+    path = Path(checkpoint or source.path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"the checkpoint {path} that this artefact came from is not there",
+            "say where it is now with --checkpoint",
+        )
+    if sha256_of(path) != source.sha256:
+        raise CheckpointError(
+            f"{path} is not the checkpoint this artefact came from (SHA-256 differs)",
+            "give that one with --checkpoint, or export this one",
+        )
+    return load_network(
+        read_checkpoint(path),
+        described.variant,
+        described.task,
+        described.num_classes,
+        described.in_channels,
+    )
+
+
+def checkpoint_of(manifest: Manifest) -> Source:
+    """The last link of the chain of sources.
+
+    Raises:
+        CheckpointError: The sidecar names none.
+    """
+    for source in reversed(manifest.sources):
+        if source.kind == CHECKPOINT:
+            return source
+    raise CheckpointError(
+        "the sidecar names no checkpoint to compare with", "export the network again"
+    )

@@ -1,0 +1,126 @@
+"""A TensorRT whose only engine doubles what it is given."""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from hrvit_deploy.bindings.cuda_ import host_view
+
+SHAPE = (3, 4, 4)
+LARGEST = 4
+
+
+class DataType(Enum):
+    FLOAT, HALF, BF16, FP8, INT8, UINT8, INT32, INT64, BOOL = range(9)
+
+
+class TensorIOMode(Enum):
+    NONE, INPUT, OUTPUT = range(3)
+
+
+class Severity(IntEnum):
+    INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+
+
+class ILogger:
+    INTERNAL_ERROR, ERROR, WARNING = Severity.INTERNAL_ERROR, Severity.ERROR, Severity.WARNING
+    INFO, VERBOSE = Severity.INFO, Severity.VERBOSE
+
+    def __init__(self) -> None:
+        pass
+
+
+NUMPY = {DataType.FLOAT: np.float32, DataType.HALF: np.float16, DataType.UINT8: np.uint8}
+
+
+class Context:
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.shape: tuple[int, ...] = engine.shape
+        self.addresses: dict[str, int] = {}
+        self.borrowed: list[int] = []
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.shape = tuple(shape)
+        return name == "images" and not self.engine.refuses_shapes
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.shape
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        assert address % 256 == 0
+        self.addresses[name] = address
+        return True
+
+    def execute_async_v3(self, stream: int) -> bool:
+        if self.engine.fails:
+            self.engine.logger.log(Severity.VERBOSE, "chatter")
+            self.engine.logger.log(Severity.ERROR, "the GPU is on fire")
+            return False
+        self.borrowed.append(self.addresses["images"])
+        kind = np.dtype(NUMPY[self.engine.dtype])
+        images = host_view(self.addresses["images"], kind, self.shape)
+        host_view(self.addresses["logits"], kind, self.shape)[...] = images * 2
+        return True
+
+
+class Engine:
+    num_io_tensors = 2
+
+    def __init__(self, plan: bytes, logger: Any) -> None:
+        self.logger = logger
+        self.shape = (-1 if b"dynamic" in plan else 2, *SHAPE)
+        self.dtype = DataType.HALF if b"half" in plan else DataType.FLOAT
+        self.fails = b"fails" in plan
+        self.refuses_shapes = b"refuses" in plan
+        self.cramped = b"cramped" in plan
+        self.contexts: list[Context] = []
+
+    def create_execution_context(self) -> Context | None:
+        if self.cramped:
+            return None
+        self.contexts.append(Context(self))
+        return self.contexts[-1]
+
+    def get_tensor_name(self, index: int) -> str:
+        return ("logits", "images")[index]
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        return TensorIOMode.INPUT if name == "images" else TensorIOMode.OUTPUT
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.shape
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        return self.dtype
+
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
+        return [(batch, *SHAPE) for batch in (1, 2, LARGEST)]
+
+
+class Runtime:
+    last: Engine | None = None
+
+    def __init__(self, logger: Any) -> None:
+        self.logger = logger
+        self.engine_host_code_allowed = False
+
+    def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
+        if b"broken" in plan:
+            self.logger.log(Severity.ERROR, "magic tag does not match")
+            return None
+        Runtime.last = Engine(plan, self.logger)
+        return Runtime.last
+
+
+def fake_tensorrt(version: str = "10.16.1.11") -> Any:
+    """A fresh stand-in for the ``tensorrt`` module."""
+    module: Any = ModuleType("fake_tensorrt_module")
+    module.__version__ = version
+    module.ILogger, module.Runtime = ILogger, Runtime
+    module.DataType, module.TensorIOMode = DataType, TensorIOMode
+    return module
