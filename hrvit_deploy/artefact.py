@@ -7,10 +7,9 @@ holds a :class:`Manifest`. Both appear under their names only when they are whol
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -242,7 +241,7 @@ def staging(target: Path) -> Iterator[Path]:
     try:
         yield folder
         for path in sorted(folder.iterdir(), key=lambda path: path.suffix == ".json"):
-            os.replace(path, target.parent / path.name)
+            path.replace(target.parent / path.name)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -254,7 +253,7 @@ def write_sidecar(path: Path, manifest: Manifest) -> None:
     encoded = msgspec.json.format(msgspec.json.encode(manifest, enc_hook=str), indent=2)
     try:
         partial.write_bytes(encoded + b"\n")
-        os.replace(partial, sidecar)
+        partial.replace(sidecar)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise ArtefactError(
@@ -328,16 +327,27 @@ def read_sidecar(sidecar: Path) -> Manifest:
         ) from error
 
 
-def newest(folder: Path, kind: Kind) -> Artefact:
+def newest(
+    folder: Path, kind: Kind, fits: Callable[[Manifest], bool] = lambda _: True
+) -> Artefact:
     """The artefact of that kind written last in ``folder``.
 
+    Args:
+        folder: Where to look; not below it.
+        kind: Of file.
+        fits: Which of them will do.
+
     Raises:
-        ArtefactError: There is none.
+        ArtefactError: There is none, or it is not what its sidecar says.
     """
-    fitting = [path for path in folder.glob(f"*.{kind}") if sidecar_of(path).is_file()]
+    fitting = [
+        path
+        for path in folder.glob(f"*.{kind}")
+        if sidecar_of(path).is_file() and fits(read_sidecar(sidecar_of(path)))
+    ]
     if not fitting:
         raise ArtefactError(
-            f"there is no .{kind} artefact in {folder}/",
+            f"there is no fitting .{kind} in {folder}/",
             f"name one, or run {RERUN[kind]} first",
         )
     return open_artefact(max(fitting, key=lambda path: path.stat().st_mtime_ns))

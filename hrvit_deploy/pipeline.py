@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from hrvit_deploy.artefact import Artefact, Preparation, Weights, record
+from hrvit_deploy.artefact import Artefact, Network, Preparation, Weights, record
+from hrvit_deploy.errors import GateError
 from hrvit_deploy.images import NamedImage, folder_images, list_images, prepare, samples, stack
+from hrvit_deploy.measure.bench import BenchOptions, BenchReport
 from hrvit_deploy.measure.gates import GATES, Gates
 from hrvit_deploy.options import (
     BuildOptions,
@@ -27,8 +29,11 @@ from hrvit_deploy.options import (
     check_output,
 )
 from hrvit_deploy.progress import Progress
+from hrvit_deploy.request import Request
 from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
-from hrvit_deploy.trained import Request, Trained, load
+
+if TYPE_CHECKING:
+    from hrvit_deploy.trained import Trained
 
 EXPORT_DIR = Path("export")
 ENGINES_DIR = Path("engines")
@@ -61,8 +66,21 @@ class Pictures:
         return min(self.limit, len(list_images(self.folder)))
 
 
+def load(request: Request, progress: Progress) -> Trained:
+    """The network with its checkpoint's weights, or with random ones and a warning."""
+    from hrvit_deploy import trained
+
+    loaded = trained.load(request)
+    if loaded.described.weights is Weights.RANDOM:
+        progress.warn(
+            "no checkpoint: the weights are random. Parity and latency hold for any weights,"
+            " but the answers mean nothing; give --checkpoint FILE"
+        )
+    return loaded
+
+
 def export(
-    request: Request,
+    trained: Trained,
     options: ExportOptions,
     folder: Path,
     pictures: Pictures,
@@ -73,7 +91,7 @@ def export(
     """Export a network to ONNX and compare the graph with it on real images.
 
     Args:
-        request: Which network.
+        trained: From :func:`load`.
         options: What graph to make of it.
         folder: Where the graph goes, named after what it is.
         pictures: To compare on, and to measure activations for narrow types.
@@ -87,18 +105,13 @@ def export(
     from hrvit_deploy.export.stage import Subject, export_onnx
 
     rewrites = choose(options.without, options.extra)
-    trained = load(request).at(options.size)
+    trained = trained.at(options.size)
     described = trained.described
     check_output(described.task, options.output_format, described.num_classes)
-    if described.weights is Weights.RANDOM:
-        progress.warn(
-            "no checkpoint: the weights are random, good for parity and latency, and the"
-            " answers mean nothing (give --checkpoint FILE)"
-        )
     preparation = Preparation(options.size, options.input_format)
     form = deploy(trained.network, options.size, rewrites)
     batches = prepared_batches(pictures.open(options.size), preparation, options.batch or 2)
-    path = folder / f"{export_name(trained, options)}.onnx"
+    path = folder / f"{export_name(described, options)}.onnx"
     subject = Subject(form, described, preparation, trained.sources)
     artefact = export_onnx(subject, path, options, batches, progress)
     return verify(artefact, None, pictures, progress, gates=gates)
@@ -233,9 +246,8 @@ def prepared_batches(
     return [stack(arrays[i : i + batch]) for i in range(0, len(arrays), batch)]
 
 
-def export_name(trained: Trained, options: ExportOptions) -> str:
+def export_name(described: Network, options: ExportOptions) -> str:
     """``hrvit-b1-classify-224x224``, and whatever is not as usual after it."""
-    described = trained.described
     parts = ["hrvit", described.variant.name, described.task, str(options.size)]
     if options.batch != 1:
         parts.append("bdyn" if options.batch is None else f"b{options.batch}")
@@ -246,3 +258,89 @@ def export_name(trained: Trained, options: ExportOptions) -> str:
     if options.precision is not Precision.FP32:
         parts.append(options.precision)
     return "-".join(parts)
+
+
+@dataclass(frozen=True)
+class Road:
+    """What :func:`run_road` made and measured."""
+
+    graph: Artefact
+    engine: Artefact
+    report: BenchReport
+
+
+def run_road(
+    trained: Trained,
+    options: ExportOptions,
+    building: BuildOptions,
+    timing: BenchOptions,
+    progress: Progress,
+    *,
+    environment: dict[str, Any],
+    pictures: Pictures,
+    folders: tuple[Path, Path] = (EXPORT_DIR, ENGINES_DIR),
+) -> Road:
+    """The whole road: export, verify, build, time.
+
+    Args:
+        trained: From :func:`load`.
+        options: What graph to make of it.
+        building: What engine to build from that.
+        timing: How long to time the graph against eager PyTorch.
+        progress: Told of each step.
+        environment: Of :func:`hrvit_deploy.measure.environment.describe_environment`.
+        pictures: To measure on.
+        folders: Where graphs and engines go.
+
+    Raises:
+        GateError: The graph does not answer as the network does; nothing is built then.
+    """
+    from hrvit_deploy.measure.bench import bench
+
+    exports, engines = folders
+    graph = export(trained, options, exports, pictures, progress)
+    require_parity(graph)
+    engine = build(graph, building, engines, pictures, progress)
+    contenders = [contender_for(graph, eager=True), contender_for(graph)]
+    return Road(graph, engine, bench(contenders, timing, environment, progress))
+
+
+def require_parity(artefact: Artefact) -> None:
+    """Refuse to go on with an artefact that missed its gates.
+
+    Raises:
+        GateError: It did.
+    """
+    parity = artefact.manifest.parity
+    if parity is not None and not parity.passed:
+        raise GateError(
+            f"{artefact.path} does not answer as {parity.reference} does: {parity.note}",
+            "loosen the gates if that is good enough, or take another precision",
+        )
+
+
+@dataclass(frozen=True)
+class RewriteDescription:
+    """A rewrite of the deploy form, told."""
+
+    name: str
+    default: bool
+    summary: str
+
+
+@dataclass(frozen=True)
+class VariantDescription:
+    """A variant, what it costs at a size, and the rewrites there are."""
+
+    network: Network
+    size: ImageSize
+    rewrites: tuple[RewriteDescription, ...]
+
+
+def describe_variant(request: Request, size: ImageSize) -> VariantDescription:
+    """What a network costs, counted without memory for its weights."""
+    from hrvit_deploy import trained
+    from hrvit_deploy.deploy.form import REWRITES
+
+    rewrites = tuple(RewriteDescription(r.name, r.default, r.summary) for r in REWRITES)
+    return VariantDescription(trained.describe(request, size), size, rewrites)

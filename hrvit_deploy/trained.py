@@ -9,29 +9,10 @@ from hrvit_deploy.artefact import Manifest, Network, Source, Weights, sha256_of
 from hrvit_deploy.errors import CheckpointError
 from hrvit_deploy.model import network as torch_network
 from hrvit_deploy.model.checkpoint import Checkpoint, classes_in, load_network, read_checkpoint
-from hrvit_deploy.model.variants import Variant
 from hrvit_deploy.options import DEFAULT_CLASSES, ImageSize, Task
+from hrvit_deploy.request import Request
 
 CHECKPOINT = "checkpoint"
-
-
-@dataclass(frozen=True)
-class Request:
-    """Which network is wanted.
-
-    Attributes:
-        variant: From the table or a file.
-        task: None takes the checkpoint's, or classification without one.
-        checkpoint: None gives seeded random weights.
-        num_classes: None takes the checkpoint's, or the task's usual number.
-        seed: Of random weights.
-    """
-
-    variant: Variant
-    task: Task | None = None
-    checkpoint: Path | None = None
-    num_classes: int | None = None
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,16 +61,31 @@ def load(request: Request) -> Trained:
     return Trained(network, described, (source,))
 
 
+def describe(request: Request, size: ImageSize) -> Network:
+    """What a network of that kind is and costs at that size, without building one."""
+    about = _about(request)
+    shape = (about.variant, about.task, about.num_classes)
+    return replace(
+        about,
+        parameters=torch_network.count_parameters(torch_network.build_on_meta(*shape)),
+        multiply_adds=torch_network.count_multiply_adds(*shape, size),
+    )
+
+
 def _random(request: Request) -> Trained:
+    described = _about(request)
+    return Trained(_rebuild(described), described)
+
+
+def _about(request: Request) -> Network:
     task = request.task or Task.CLASSIFY
-    described = Network(
+    return Network(
         variant=request.variant,
         task=task,
         num_classes=request.num_classes or DEFAULT_CLASSES[task],
         weights=Weights.RANDOM,
         seed=request.seed,
     )
-    return Trained(_rebuild(described), described)
 
 
 def _rebuild(described: Network) -> torch_network.Network:

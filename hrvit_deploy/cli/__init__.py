@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
 
 from hrvit_deploy.cli.console import print_error
 from hrvit_deploy.errors import HrvitDeployError, UsageError
 
-# Typer carries its own copy of click since 0.20, and re-exports only this much of it.
-_ParserError = typer.BadParameter.__mro__[1]
+# Typer may carry a click of its own, and shows only some of its errors: this is the
+# class above them all.
+_ParserError: Any = typer.BadParameter.__mro__[2]
 INTERRUPTED = 130
 
 
@@ -30,13 +32,12 @@ def main() -> None:
         print_error(error, as_json=as_json)
         code = error.exit_code
     except _ParserError as error:
-        message = getattr(error, "format_message", error.__str__)()
-        hint = "see hrvit-deploy COMMAND --help"
-        print_error(UsageError(message.rstrip("."), hint), as_json=as_json)
-        code = UsageError.exit_code
+        usage = UsageError(error.format_message().rstrip("."), "see hrvit-deploy --help")
+        print_error(usage, as_json=as_json)
+        code = usage.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        error = HrvitDeployError("interrupted", "nothing was left half-written")
-        print_error(error, as_json=as_json)
+        stopped = HrvitDeployError("interrupted", "nothing was left half-written")
+        print_error(stopped, as_json=as_json)
         code = INTERRUPTED
     except BrokenPipeError:
         code = 1

@@ -43,7 +43,8 @@ InputName = Annotated[
     InputFormat, Option("--input", help="Normalised floats, or pixels as decoded.")
 ]
 OutputName = Annotated[
-    OutputFormat, Option("--output", help="What the graph returns; classmap and quarter segment.")
+    OutputFormat,
+    Option("--output", help="What the graph returns; classmap and quarter segment."),
 ]
 HalfIo = Annotated[
     bool, Option("--half-io", help="A fp16 or bf16 graph takes and returns that type too.")
@@ -63,6 +64,9 @@ Samples = Annotated[int, Option("--samples", min=1, help="How many images at mos
 OutDir = Annotated[Path, Option("--out", help="Folder the artefact goes to.")]
 AsJson = Annotated[
     bool, Option("--json", help="One JSON object on standard output, nothing else there.")
+]
+ArtefactPath = Annotated[
+    Path | None, typer.Argument(help="An .onnx or .plan; by default the newest in export/.")
 ]
 ProviderName = Annotated[Provider, Option("--provider", help="What runs ONNX artefacts.")]
 Threads = Annotated[

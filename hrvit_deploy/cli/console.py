@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,11 +29,9 @@ class _Bar:
         self._shown.advance(self._task, steps)
 
     def finish(self) -> None:
-        with contextlib.suppress(KeyError):
-            task = self._shown.tasks[self._shown.task_ids.index(self._task)]
-            if task.total is None:
-                self._shown.update(self._task, total=1, completed=1)
-            self._shown.stop_task(self._task)
+        # Over, whatever was left: a bar that stays short looks like work going on.
+        done = max(self._shown.tasks[self._task].completed, 1)
+        self._shown.update(self._task, total=done, completed=done)
 
 
 class Terminal:
@@ -49,9 +46,13 @@ class Terminal:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=self.console,
+            disable=not self.console.is_terminal,
         )
 
     def start(self, label: str, total: int | None = None) -> _Bar:
+        # A log has no bars; steps within steps are indented, and would flood it.
+        if not self.console.is_terminal and not label.startswith(" "):
+            self.note(label)
         return _Bar(self._progress, self._progress.add_task(label, total=total))
 
     def note(self, text: str) -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from hrvit_deploy.artefact import Artefact, Parity
-from hrvit_deploy.cli.console import human_bytes
+from hrvit_deploy.artefact import Artefact, Network, Parity, TensorInfo, plain, staging
+from hrvit_deploy.cli.console import human_bytes, print_json
+from hrvit_deploy.measure.bench import BenchReport
+from hrvit_deploy.measure.doctor import Diagnosis, Status
+from hrvit_deploy.measure.inspect import Description
+from hrvit_deploy.pipeline import Road, VariantDescription
 
 
 def printer() -> Console:
@@ -18,21 +26,24 @@ def printer() -> Console:
 
 def facts(rows: dict[str, str], title: str = "") -> Table:
     """Names on the left, values on the right."""
-    table = Table(box=None, show_header=False, title=title, title_justify="left", pad_edge=False)
+    table = Table(
+        box=None, show_header=False, title=title, title_justify="left", pad_edge=False
+    )
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(Text(name), Text(value))
     return table
 
 
-def columns(headings: list[str], rows: list[list[str]], title: str = "") -> Table:
-    """A table with numbers to the right."""
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+def columns(headings: list[str], rows: list[list[str]], *, numbers: bool = False) -> Table:
+    """A table; with ``numbers``, all columns but the first are set to the right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index == 0 else "right", overflow="fold")
+        right = numbers and index > 0
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table
 
 
@@ -95,3 +106,149 @@ def parity(found: Parity) -> dict[str, str]:
 def number(value: float) -> str:
     """Six digits near one, two and an exponent far from it."""
     return f"{value:.6f}" if 0.01 <= abs(value) <= 1 else f"{value:.1e}"
+
+
+def bench(report: BenchReport, folder: Path, name: str, *, as_json: bool) -> None:
+    """A benchmark as a table, a JSON file and a chart."""
+    from hrvit_deploy.measure.plots import plot_bench
+
+    saved = save_bench(report, folder / f"{name}.json")
+    chart = plot_bench(report, saved.with_suffix(".png"))
+    if as_json:
+        print_json({**plain(report), "saved": saved, "chart": chart})
+        return
+    printer().print(bench_table(report))
+    printer().print(facts({"written": f"{saved}, {chart}"}))
+
+
+def bench_table(report: BenchReport) -> Table:
+    """One row a contender; a failed one says why."""
+    rows = []
+    for row in report.results:
+        if row.error:
+            rows.append([row.name, f"failed: {row.error}", *[""] * 6])
+            continue
+        timed = (row.p50_ms, row.p90_ms, row.p99_ms, row.mean_ms)
+        rows.append(
+            [
+                row.name,
+                *(f"{value:.2f}" for value in timed if value is not None),
+                f"{row.images_per_s:.1f}",
+                "" if row.peak_mib is None else f"{row.peak_mib:.0f}",
+                "" if row.ratio is None else f"{row.ratio:.2f}",
+            ]
+        )
+    headings = ["", "p50 ms", "p90 ms", "p99 ms", "mean ms", "images/s", "peak MiB", "ratio"]
+    return columns(headings, rows, numbers=True)
+
+
+def save_bench(report: BenchReport, path: Path) -> Path:
+    """Write a benchmark's JSON, whole or not at all."""
+    with staging(path) as folder:
+        encoded = msgspec.json.format(msgspec.json.encode(report, enc_hook=str), indent=2)
+        (folder / path.name).write_bytes(encoded + b"\n")
+    return path
+
+
+def road(walked: Road, *, as_json: bool) -> None:
+    """What the whole road made and measured."""
+    if as_json:
+        print_json(
+            {
+                "artefact": walked.engine.path,
+                "graph": {"artefact": walked.graph.path, **plain(walked.graph.manifest.parity)},
+                "engine": plain(walked.engine.manifest.engine),
+                "bench": plain(walked.report),
+            }
+        )
+        return
+    console = printer()
+    for title, artefact in (("Graph", walked.graph), ("Engine", walked.engine)):
+        console.print(facts(written(artefact), title))
+        console.print()
+    console.print(bench_table(walked.report))
+
+
+def description(found: Description) -> None:
+    """An artefact: what it is, what it takes and returns, where it came from."""
+    network = found.network
+    console = printer()
+    rows = {
+        "artefact": f"{found.path} ({human_bytes(found.file_bytes + found.external_bytes)})",
+        "network": f"HRViT-{network.variant.name} to {network.task} {network.num_classes}"
+        f" classes, {network.weights} weights",
+        "costs": costs(network),
+        "precision": found.precision,
+    }
+    rows["input"] = ", ".join(map(_tensor, found.inputs))
+    rows["prepared"] = (
+        f"{found.preparation.color}, resized to {found.preparation.size}"
+        f" ({found.preparation.resize}), as {found.preparation.format}"
+    )
+    rows["output"] = ", ".join(map(_tensor, found.outputs))
+    if found.operators:
+        rows["operators"] = f"{found.nodes:,}: {counts(found.operators)}"
+    if found.graph is not None:
+        rows["opset"] = str(found.graph.opset)
+        rows["rewrites"] = ", ".join(found.graph.rewrites)
+        if found.graph.float32_islands:
+            rows["islands"] = f"{len(found.graph.float32_islands)} nodes in float32"
+    if found.engine is not None:
+        engine = found.engine
+        rows["backend"] = f"{engine.backend} {engine.version}"
+        rows["layers"] = counts(found.layers)
+        rows["products"] = counts(engine.products)
+        rows["weights"] = human_bytes(engine.weight_bytes)
+        rows["runs on"] = ", ".join(engine.compute_capabilities)
+    if found.parity is not None:
+        rows |= parity(found.parity)
+    console.print(facts(rows))
+    chain = [[source.path, source.kind, source.sha256[:16]] for source in found.chain]
+    console.print(columns(["made from", "kind", "SHA-256"], chain))
+
+
+def _tensor(info: TensorInfo) -> str:
+    return f"{info.name}: {info.dtype} {' x '.join(map(str, info.shape))} {info.layout}"
+
+
+def costs(network: Network) -> str:
+    """``19.69 M parameters, 2.78 G multiply-adds``."""
+    return (
+        f"{network.parameters / 1e6:.2f} M parameters,"
+        f" {network.multiply_adds / 1e9:.2f} G multiply-adds an image"
+    )
+
+
+def variant(found: VariantDescription) -> None:
+    """What a variant costs, and what the deploy form does to it."""
+    network = found.network
+    console = printer()
+    console.print(
+        facts(
+            {
+                "network": f"HRViT-{network.variant.name} to {network.task}"
+                f" {network.num_classes} classes at {found.size}",
+                "parameters": f"{network.parameters:,}",
+                "multiply-adds": f"{network.multiply_adds:,}",
+                "widths": ", ".join(map(str, network.variant.widths)),
+                "blocks": ", ".join(
+                    "+".join(map(str, depths)) for depths in network.variant.blocks
+                ),
+            }
+        )
+    )
+    rows = [[r.name, "on" if r.default else "off", r.summary] for r in found.rewrites]
+    console.print(columns(["rewrite", "default", "what it does"], rows))
+
+
+def diagnosis(found: Diagnosis) -> None:
+    """What is installed and what works."""
+    marks = {Status.OK: "ok", Status.MISSING: "-", Status.BROKEN: "BROKEN"}
+    console = printer()
+    for heading, findings in (
+        ("library", (*found.libraries, found.gpu)),
+        ("road", found.roads),
+    ):
+        rows = [[f.name, marks[f.status], f.detail, f.mend] for f in findings]
+        console.print(columns([heading, "", "found", "to mend"], rows))
+    console.print("the main road is open" if found.ok else "the main road is BROKEN")

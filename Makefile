@@ -1,0 +1,43 @@
+# make run: set up .venv and walk the whole road. make test: set up and run the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.setup
+
+.PHONY: setup run test test-fast lint types architecture check readme clean
+
+setup: $(SETUP)
+
+$(SETUP): pyproject.toml constraints.txt tools/fetch_bindings.py
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "hrvit-deploy needs Python 3.11 or newer: make PYTHON=python3.11"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python tools/fetch_bindings.py
+	touch $@
+
+run: setup
+	$(BIN)/hrvit-deploy run --variant b1
+
+test: setup
+	$(BIN)/pytest
+
+test-fast: setup
+	$(BIN)/pytest -m 'not slow'
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+architecture: setup
+	$(BIN)/lint-imports
+
+check: lint types architecture test
+
+readme: setup
+	$(BIN)/python tools/readme.py
+
+clean:
+	rm -rf $(VENV) export/*.onnx export/*.data export/*.json engines/*.plan engines/*.json engines/*.cache bench

@@ -1,0 +1,430 @@
+"""The commands: each parses, calls one function, and prints what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hrvit_deploy import pipeline
+from hrvit_deploy.artefact import Artefact, Kind, Manifest, newest, open_artefact, plain
+from hrvit_deploy.cli import arguments as arg
+from hrvit_deploy.cli import show
+from hrvit_deploy.cli.console import Terminal, print_json
+from hrvit_deploy.errors import UsageError
+from hrvit_deploy.measure.bench import BenchOptions
+from hrvit_deploy.measure.gates import GATES, Gates
+from hrvit_deploy.model.variants import load_variant
+from hrvit_deploy.options import (
+    BFLOAT16_OPSET,
+    DEFAULT_OPSET,
+    DEFAULT_SIZE,
+    Backend,
+    BatchProfile,
+    BuildOptions,
+    ExportOptions,
+    HardwareCompatibility,
+    InputFormat,
+    OutputFormat,
+    Precision,
+    Task,
+    parse_batch,
+    parse_profile,
+    parse_size,
+)
+from hrvit_deploy.pipeline import ENGINES_DIR, EXPORT_DIR, Pictures
+from hrvit_deploy.request import Request
+from hrvit_deploy.runners.contender import Contender, Provider
+from hrvit_deploy.version import VERSION
+
+app = typer.Typer(
+    name="hrvit-deploy",
+    help="HRViT, from a PyTorch checkpoint to a verified ONNX graph and TensorRT engine.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+AGAINST = ("eager", "compile")
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        print(VERSION)  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def export(
+    variant: arg.VariantName = "b1",
+    task: arg.TaskName = None,
+    checkpoint: arg.CheckpointFile = None,
+    num_classes: arg.Classes = None,
+    size: arg.Size = None,
+    batch: arg.BatchText = "1",
+    precision: arg.PrecisionName = Precision.FP32,
+    opset: arg.Opset = None,
+    input_format: arg.InputName = InputFormat.FLOAT_NCHW,
+    output_format: arg.OutputName = OutputFormat.LOGITS,
+    half_io: arg.HalfIo = False,
+    without: arg.Without = None,
+    extra: arg.With = None,
+    no_simplify: arg.NoSimplify = False,
+    seed: arg.Seed = 0,
+    images: arg.ImageFolder = None,
+    samples: arg.Samples = 8,
+    out: arg.OutDir = EXPORT_DIR,
+    as_json: arg.AsJson = False,
+) -> None:
+    """Export a network to ONNX and compare the graph with eager PyTorch."""
+    request = Request(load_variant(variant), task, checkpoint, num_classes, seed)
+    if opset is None:
+        opset = BFLOAT16_OPSET if precision is Precision.BF16 else DEFAULT_OPSET
+    # Checked before the network is loaded, which takes seconds.
+    options = ExportOptions(
+        size=parse_size(size) if size else DEFAULT_SIZE[task or Task.CLASSIFY],
+        batch=parse_batch(batch),
+        opset=opset,
+        precision=precision,
+        input_format=input_format,
+        output_format=output_format,
+        half_io=half_io,
+        without=tuple(without or ()),
+        extra=tuple(extra or ()),
+        simplify=not no_simplify,
+    )
+    with Terminal() as terminal:
+        trained = pipeline.load(request, terminal)
+        if not size:
+            options = replace(options, size=DEFAULT_SIZE[trained.described.task])
+        artefact = pipeline.export(trained, options, out, Pictures(images, samples), terminal)
+    _finish(artefact, as_json=as_json)
+
+
+@app.command("build-trt")
+def build_trt(
+    model: Annotated[
+        Path | None, typer.Argument(help="ONNX artefact; by default the newest in export/.")
+    ] = None,
+    fp32: Annotated[bool, typer.Option("--fp32", help="Products in float32.")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="In float16; the default.")] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="In bfloat16.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="In INT8, from a QDQ graph.")] = False,
+    fp8: Annotated[bool, typer.Option("--fp8", help="In FP8, from a QDQ graph.")] = False,
+    backend: arg.BackendName = Backend.AUTO,
+    profile: Annotated[
+        str, typer.Option("--profile", help="Smallest, usual, largest batch of a dynamic one.")
+    ] = "1,1,8",
+    workspace: Annotated[
+        int,
+        typer.Option("--workspace", min=0, help="Builder's scratch memory, MiB; 0 is its own."),
+    ] = 0,
+    optimization_level: Annotated[
+        int | None, typer.Option("--optimization-level", help="0, a fast build, to 5.")
+    ] = None,
+    timing_cache: Annotated[
+        bool, typer.Option("--timing-cache/--no-timing-cache", help="TensorRT only.")
+    ] = True,
+    tf32: Annotated[
+        bool, typer.Option("--tf32", help="Let float32 products use TF32.")
+    ] = False,
+    hardware_compatibility: Annotated[
+        HardwareCompatibility,
+        typer.Option("--hardware-compatibility", help="Other GPUs that may run it."),
+    ] = HardwareCompatibility.NONE,
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="Let later TensorRT run it.")
+    ] = False,
+    compute_capability: Annotated[
+        list[str] | None,
+        typer.Option("--compute-capability", help="GPU to build for, as 8.9; RTX; repeatable."),
+    ] = None,
+    refit: Annotated[bool, typer.Option("--refit", help="Keep weights replaceable.")] = False,
+    strip_weights: Annotated[
+        bool, typer.Option("--strip-weights", help="Leave them out, to be refitted.")
+    ] = False,
+    images: arg.ImageFolder = None,
+    samples: arg.Samples = 8,
+    out: arg.OutDir = ENGINES_DIR,
+    as_json: arg.AsJson = False,
+) -> None:
+    """Build a TensorRT engine and check that its types are those asked for."""
+    asked = {
+        Precision.FP32: fp32,
+        Precision.FP16: fp16,
+        Precision.BF16: bf16,
+        Precision.INT8: int8,
+        Precision.FP8: fp8,
+    }
+    chosen = [precision for precision, wanted in asked.items() if wanted] or [Precision.FP16]
+    if len(chosen) > 1:
+        raise UsageError(
+            f"an engine has one precision, not {' and '.join(chosen)}", "give one of the flags"
+        )
+    options = BuildOptions(
+        precision=chosen[0],
+        backend=backend,
+        workspace_mib=workspace,
+        optimization_level=optimization_level,
+        timing_cache=timing_cache,
+        tf32=tf32,
+        profile=parse_profile(profile) if profile != "1,1,8" else BatchProfile(),
+        hardware_compatibility=hardware_compatibility,
+        version_compatible=version_compatible,
+        compute_capabilities=tuple(compute_capability or ()),
+        refit=refit,
+        strip_weights=strip_weights,
+    )
+    with Terminal() as terminal:
+        graph = _graph_for(model, options.precision, terminal)
+        engine = pipeline.build(graph, options, out, Pictures(images, samples), terminal)
+    _finish(engine, as_json=as_json)
+
+
+@app.command()
+def verify(
+    artefact: arg.ArtefactPath = None,
+    against: Annotated[
+        str, typer.Option("--against", help="Another artefact, or eager: the network itself.")
+    ] = "eager",
+    images: arg.ImageFolder = None,
+    samples: arg.Samples = 8,
+    checkpoint: arg.CheckpointFile = None,
+    provider: arg.ProviderName = Provider.CPU,
+    max_error: Annotated[
+        float | None, typer.Option("--max-error", help="Gate, in deviations of the reference.")
+    ] = None,
+    mean_error: Annotated[float | None, typer.Option("--mean-error", help="Likewise.")] = None,
+    cosine: Annotated[float | None, typer.Option("--cosine", help="Gate, at least.")] = None,
+    agreement: Annotated[
+        float | None, typer.Option("--agreement", help="Gate: share of equal decisions.")
+    ] = None,
+    as_json: arg.AsJson = False,
+) -> None:
+    """Compare an artefact with the eager network, or with another artefact."""
+    with Terminal() as terminal:
+        candidate = _given_or_newest(artefact, terminal)
+        gates = _gates(candidate.manifest, max_error, mean_error, cosine, agreement)
+        compared = pipeline.verify(
+            candidate,
+            None if against == "eager" else open_artefact(Path(against)),
+            Pictures(images, samples),
+            terminal,
+            gates=gates,
+            provider=provider,
+            checkpoint=str(checkpoint or ""),
+        )
+    parity = compared.manifest.parity
+    assert parity is not None
+    if as_json:
+        print_json({"artefact": compared.path, **plain(parity)})
+    else:
+        show.printer().print(
+            show.facts({"artefact": str(compared.path), **show.parity(parity)})
+        )
+    if not parity.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    artefacts: Annotated[
+        list[Path] | None, typer.Argument(help="By default the newest ONNX in export/.")
+    ] = None,
+    against: Annotated[
+        str, typer.Option("--against", help="eager, compile or both with a comma between.")
+    ] = "",
+    provider: arg.ProviderName = Provider.CPU,
+    threads: arg.Threads = None,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, help="Images per run where that is dynamic.")
+    ] = 1,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each.")] = 10,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Timed runs per turn.")] = 10,
+    warmup: Annotated[int, typer.Option("--warmup", min=0, help="Untimed runs first.")] = 5,
+    checkpoint: arg.CheckpointFile = None,
+    out: arg.OutDir = Path("bench"),
+    as_json: arg.AsJson = False,
+) -> None:
+    """Time artefacts in turn, round by round; ratios are to the first row."""
+    from hrvit_deploy.measure.bench import bench as time_contenders
+    from hrvit_deploy.measure.environment import describe_environment
+
+    with Terminal() as terminal:
+        opened = [open_artefact(path) for path in artefacts or ()]
+        opened = opened or [_given_or_newest(None, terminal)]
+        contenders = _peers(opened[0], against) + [pipeline.contender_for(a) for a in opened]
+        contenders = [
+            replace(
+                contender,
+                provider=provider,
+                threads=threads,
+                batch=max(batch, contender.batch),
+                checkpoint=str(checkpoint or ""),
+            )
+            for contender in contenders
+        ]
+        report = time_contenders(
+            contenders,
+            BenchOptions(rounds=rounds, runs=runs, warmup=warmup),
+            describe_environment(_now()),
+            terminal,
+        )
+    show.bench(report, out, opened[0].path.stem, as_json=as_json)
+
+
+@app.command()
+def inspect(
+    artefact: Annotated[
+        str,
+        typer.Argument(help="An artefact, or a variant such as b1; by default the newest."),
+    ] = "",
+    task: arg.TaskName = None,
+    num_classes: arg.Classes = None,
+    size: arg.Size = None,
+    as_json: arg.AsJson = False,
+) -> None:
+    """Say what an artefact holds and where it came from, or what a variant costs."""
+    from hrvit_deploy.measure.inspect import describe
+
+    path = Path(artefact)
+    if artefact and path.suffix not in {f".{kind}" for kind in Kind}:
+        wanted = Request(load_variant(artefact), task, None, num_classes)
+        chosen = parse_size(size) if size else DEFAULT_SIZE[task or Task.CLASSIFY]
+        variant = pipeline.describe_variant(wanted, chosen)
+        print_json(plain(variant)) if as_json else show.variant(variant)
+        return
+    with Terminal() as terminal:
+        found = describe(_given_or_newest(path if artefact else None, terminal))
+    print_json(plain(found)) if as_json else show.description(found)
+
+
+@app.command()
+def doctor(as_json: arg.AsJson = False) -> None:
+    """Say what is installed, what works, and what to install for the rest."""
+    from hrvit_deploy.measure.doctor import diagnose
+
+    diagnosis = diagnose()
+    if as_json:
+        print_json(plain(diagnosis))
+    else:
+        show.diagnosis(diagnosis)
+    if not diagnosis.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    variant: arg.VariantName = "b1",
+    task: arg.TaskName = None,
+    checkpoint: arg.CheckpointFile = None,
+    num_classes: arg.Classes = None,
+    size: arg.Size = None,
+    images: arg.ImageFolder = None,
+    samples: arg.Samples = 8,
+    backend: arg.BackendName = Backend.AUTO,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of timing.")] = 5,
+    as_json: arg.AsJson = False,
+) -> None:
+    """Walk the whole road: export, verify, build an FP16 engine, time the graph."""
+    from hrvit_deploy.measure.environment import describe_environment
+
+    request = Request(load_variant(variant), task, checkpoint, num_classes)
+    with Terminal() as terminal:
+        trained = pipeline.load(request, terminal)
+        road = pipeline.run_road(
+            trained,
+            ExportOptions(
+                size=parse_size(size) if size else DEFAULT_SIZE[trained.described.task]
+            ),
+            BuildOptions(backend=backend),
+            BenchOptions(rounds=rounds),
+            terminal,
+            environment=describe_environment(_now()),
+            pictures=Pictures(images, samples),
+        )
+    show.road(road, as_json=as_json)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _finish(artefact: Artefact, *, as_json: bool) -> None:
+    """Print a new artefact; one that missed its gates ends with 1."""
+    parity = artefact.manifest.parity
+    if as_json:
+        print_json(
+            {
+                "artefact": artefact.path,
+                "precision": artefact.manifest.precision,
+                "parity": plain(parity) if parity else None,
+                "engine": plain(artefact.manifest.engine),
+            }
+        )
+    else:
+        show.printer().print(show.facts(show.written(artefact)))
+    if parity is not None and not parity.passed:
+        raise typer.Exit(1)
+
+
+def _given_or_newest(path: Path | None, terminal: Terminal) -> Artefact:
+    if path is not None:
+        return open_artefact(path)
+    artefact = newest(EXPORT_DIR, Kind.ONNX)
+    terminal.note(f"taking the newest graph, {artefact.path}")
+    return artefact
+
+
+def _graph_for(path: Path | None, precision: Precision, terminal: Terminal) -> Artefact:
+    """The graph named, or the newest that the precision can be built from."""
+    if path is not None:
+        return open_artefact(path)
+    narrowed = (Precision.FP16, Precision.BF16)
+    usable = (precision, Precision.FP32) if precision in narrowed else (precision,)
+    artefact = newest(EXPORT_DIR, Kind.ONNX, lambda manifest: manifest.precision in usable)
+    terminal.note(f"taking the newest graph, {artefact.path}")
+    return artefact
+
+
+def _gates(
+    manifest: Manifest,
+    max_error: float | None,
+    mean_error: float | None,
+    cosine: float | None,
+    agreement: float | None,
+) -> Gates:
+    given: dict[str, Any] = {
+        "max_error": max_error,
+        "mean_error": mean_error,
+        "cosine": cosine,
+        "agreement": agreement,
+    }
+    changed = {name: value for name, value in given.items() if value is not None}
+    return replace(GATES[manifest.precision], **changed)
+
+
+def _peers(artefact: Artefact, against: str) -> list[Contender]:
+    """Eager and compiled PyTorch, as asked; they come first, so ratios are to them."""
+    names = [name.strip() for name in against.split(",") if name.strip()]
+    for name in names:
+        if name not in AGAINST:
+            raise UsageError(
+                f"cannot bench against {name!r}", f"choose from {', '.join(AGAINST)}"
+            )
+    return [
+        pipeline.contender_for(artefact, eager=name == "eager", compiled=name == "compile")
+        for name in names
+    ]
