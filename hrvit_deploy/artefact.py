@@ -18,13 +18,19 @@ from typing import Any
 
 import msgspec
 
-from hrvit_deploy.errors import ArtefactError
+from hrvit_deploy.errors import ArtefactError, UsageError
 from hrvit_deploy.model.variants import Variant
-from hrvit_deploy.options import ImageSize, InputFormat, OutputFormat, Precision, Task
+from hrvit_deploy.options import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ImageSize,
+    InputFormat,
+    OutputFormat,
+    Precision,
+    Task,
+)
 
 SCHEMA = 1
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 class Kind(StrEnum):
@@ -96,6 +102,13 @@ class Preparation:
     std: tuple[float, ...] = IMAGENET_STD
     color: str = "RGB"
     resize: str = "bilinear-antialias"
+
+    def __post_init__(self) -> None:
+        if min(self.std) <= 0:
+            raise UsageError(
+                f"a deviation of {min(self.std)} cannot be divided by",
+                "give the deviations the network was trained with, all above 0",
+            )
 
 
 @dataclass(frozen=True)

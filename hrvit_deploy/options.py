@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -73,6 +74,9 @@ OUTPUT_FORMATS = {
     Task.SEGMENT: (OutputFormat.LOGITS, OutputFormat.CLASSMAP, OutputFormat.LOGITS_QUARTER),
 }
 DEFAULT_CLASSES = {Task.CLASSIFY: 1000, Task.SEGMENT: 150}
+# Per channel, RGB, on a 0..255 scale.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
 # Classes that a uint8 class map can name.
 MAX_CLASSMAP_CLASSES = 256
 
@@ -118,6 +122,24 @@ def check_size(size: ImageSize) -> ImageSize:
     )
 
 
+def parse_channels(text: str) -> tuple[float, ...]:
+    """``"123.7,116.3,103.5"`` as one number a channel, on a 0..255 scale.
+
+    Raises:
+        UsageError: Not three finite numbers.
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise UsageError(
+            f"{text!r} is not a number for each channel",
+            "give red, green and blue on a 0..255 scale, such as 123.675,116.28,103.53",
+        )
+    return numbers
+
+
 def parse_batch(text: str) -> int | None:
     """A fixed batch, or None for ``"dynamic"``.
 
@@ -148,6 +170,8 @@ class ExportOptions:
         without: Names of rewrites to switch off.
         extra: Names of optional rewrites to switch on.
         simplify: Whether onnxsim runs over the graph.
+        mean: Of the images it was trained on, per channel on a 0..255 scale.
+        std: Their standard deviation, likewise.
     """
 
     size: ImageSize = DEFAULT_SIZE[Task.CLASSIFY]
@@ -160,6 +184,8 @@ class ExportOptions:
     without: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     simplify: bool = True
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
 
     def __post_init__(self) -> None:
         check_size(self.size)

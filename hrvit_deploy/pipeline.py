@@ -108,7 +108,9 @@ def export(
     trained = trained.at(options.size)
     described = trained.described
     check_output(described.task, options.output_format, described.num_classes)
-    preparation = Preparation(options.size, options.input_format)
+    preparation = Preparation(
+        options.size, options.input_format, mean=options.mean, std=options.std
+    )
     form = deploy(trained.network, options.size, rewrites)
     batches = prepared_batches(pictures.open(options.size), preparation, options.batch or 2)
     path = folder / f"{export_name(described, options)}.onnx"

@@ -49,6 +49,11 @@ OutputName = Annotated[
 HalfIo = Annotated[
     bool, Option("--half-io", help="A fp16 or bf16 graph takes and returns that type too.")
 ]
+Mean = Annotated[
+    str | None,
+    Option("--mean", help="Of training images, R,G,B of 0..255; by default ImageNet's."),
+]
+Std = Annotated[str | None, Option("--std", help="Their deviation, likewise.")]
 Without = Annotated[
     list[str] | None, Option("--without", help="Switch a rewrite off; may be repeated.")
 ]

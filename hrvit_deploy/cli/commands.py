@@ -22,6 +22,8 @@ from hrvit_deploy.options import (
     BFLOAT16_OPSET,
     DEFAULT_OPSET,
     DEFAULT_SIZE,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     Backend,
     BatchProfile,
     BuildOptions,
@@ -32,6 +34,7 @@ from hrvit_deploy.options import (
     Precision,
     Task,
     parse_batch,
+    parse_channels,
     parse_profile,
     parse_size,
 )
@@ -79,6 +82,8 @@ def export(
     input_format: arg.InputName = InputFormat.FLOAT_NCHW,
     output_format: arg.OutputName = OutputFormat.LOGITS,
     half_io: arg.HalfIo = False,
+    mean: arg.Mean = None,
+    std: arg.Std = None,
     without: arg.Without = None,
     extra: arg.With = None,
     no_simplify: arg.NoSimplify = False,
@@ -104,6 +109,8 @@ def export(
         without=tuple(without or ()),
         extra=tuple(extra or ()),
         simplify=not no_simplify,
+        mean=parse_channels(mean) if mean else IMAGENET_MEAN,
+        std=parse_channels(std) if std else IMAGENET_STD,
     )
     with Terminal() as terminal:
         trained = pipeline.load(request, terminal)

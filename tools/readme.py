@@ -1,0 +1,130 @@
+"""Run the commands of README.md and write their output into it; fill in measured tables.
+
+Every ``console`` block holds one ``$ hrvit-deploy ...`` line. They run in order in one
+empty folder, which is given a checkpoint ``cityscapes.pth`` first. What a command prints on
+standard output follows its line, or on standard error if it failed.
+
+Usage: python tools/readme.py
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+GATES = ROOT / "docs" / "gates.md"
+PARITY = ROOT / "benchmarks" / "results" / "parity.json"
+BLOCK = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```", re.DOTALL)
+TIMEOUT_S = 900
+
+
+class Shown(NamedTuple):
+    """A command and what the README says it prints."""
+
+    command: str
+    output: str
+
+
+def blocks(text: str) -> Iterator[Shown]:
+    """Every command in the text, in order."""
+    for match in BLOCK.finditer(text):
+        yield Shown(match["command"], match["output"])
+
+
+def prepare(folder: Path) -> None:
+    """Put there what the README's reader has: a checkpoint of their own."""
+    import torch
+
+    from hrvit_deploy.model.network import build_network, set_random_weights
+    from hrvit_deploy.model.variants import VARIANTS
+    from hrvit_deploy.options import Task
+
+    network = build_network(VARIANTS["b1"], Task.SEGMENT, 19)
+    set_random_weights(network, 1)
+    torch.save({"state_dict": network.state_dict()}, folder / "cityscapes.pth")
+
+
+def run(command: str, folder: Path) -> str:
+    """What the command prints in that folder, on standard error if it failed."""
+    program, *arguments = shlex.split(command)
+    if program != "hrvit-deploy":
+        raise ValueError(f"README.md shows {program}, and only hrvit-deploy can be run here")
+    done = subprocess.run(
+        [sys.executable, "-m", "hrvit_deploy", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    text = done.stdout if done.returncode == 0 else last_line(done.stderr)
+    lines = [line.rstrip() for line in text.strip("\n").splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def last_line(text: str) -> str:
+    """Of what a failed command said: its error."""
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def parity_table() -> str:
+    """The measured parity of every variant as Markdown."""
+    found = json.loads(PARITY.read_text(encoding="utf-8"))
+    rows = [
+        "| variant | task | size | type | max error | mean error | cosine | agreement |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in found["results"]:
+        parity = row["parity"]
+        rows.append(
+            f"| {row['variant']} | {row['task']} | {row['size']} | {row['precision']}"
+            f" | {parity['max_abs']:.1e} | {parity['mean_abs']:.1e}"
+            f" | {parity['cosine']:.7f} | {parity['agreement']:.5f} |"
+        )
+    environment = found["environment"]
+    versions = environment["versions"]
+    rows.append("")
+    rows.append(
+        f"Errors are absolute, of logits with a deviation near 1. {environment['cpu']},"
+        f" torch {versions['torch']}, onnxruntime {versions['onnxruntime']},"
+        f" {environment['date'][:10]}."
+    )
+    return "\n".join(rows)
+
+
+def fill(text: str, name: str, content: str) -> str:
+    """The text with what stands between ``name``'s two marks replaced."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    return f"{head}{begin}\n{content}\n{end}{tail}"
+
+
+def main() -> None:
+    """Rewrite README.md and docs/gates.md."""
+    text = README.read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        prepare(folder)
+
+        def renew(match: re.Match[str]) -> str:
+            sys.stderr.write(f"{match['command']}\n")
+            return f"```console\n$ {match['command']}\n{run(match['command'], folder)}```"
+
+        README.write_text(BLOCK.sub(renew, text), encoding="utf-8")
+    gates = GATES.read_text(encoding="utf-8")
+    GATES.write_text(fill(gates, "parity", parity_table()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
