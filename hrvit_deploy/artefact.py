@@ -242,6 +242,9 @@ def staging(target: Path) -> Iterator[Path]:
     Yields a folder on the same disk. Whatever it then holds is renamed into
     ``target``'s folder, ``target`` itself last but for sidecars; after an error or an
     interrupt it is removed and nothing has changed.
+
+    Raises:
+        ArtefactError: Nothing can be written there.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -253,10 +256,24 @@ def staging(target: Path) -> Iterator[Path]:
         ) from error
     try:
         yield folder
-        for path in sorted(folder.iterdir(), key=lambda path: path.suffix == ".json"):
-            path.replace(target.parent / path.name)
+        for path in sorted(folder.iterdir(), key=lambda path: _turn(path, target)):
+            _place(path, target.parent / path.name)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _turn(path: Path, target: Path) -> int:
+    """When a staged file takes its place: weights, graph, sidecar."""
+    return 2 if path.suffix == ".json" else int(path.name == target.name)
+
+
+def _place(path: Path, target: Path) -> None:
+    try:
+        path.replace(target)
+    except OSError as error:
+        raise ArtefactError(
+            f"cannot write {target}: {error.strerror}", "choose another folder with --out"
+        ) from error
 
 
 def write_sidecar(path: Path, manifest: Manifest) -> None:
@@ -268,10 +285,11 @@ def write_sidecar(path: Path, manifest: Manifest) -> None:
         partial.write_bytes(encoded + b"\n")
         partial.replace(sidecar)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise ArtefactError(
             f"cannot write {sidecar}: {error.strerror}", "make room, or choose another --out"
         ) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def record(artefact: Artefact, **changes: Any) -> Artefact:
@@ -303,11 +321,17 @@ def open_artefact(path: Path) -> Artefact:
             f"{sidecar} describes a .{manifest.kind}, not {path.name}",
             f"give {path.stem}.{manifest.kind}",
         )
-    files = {path: manifest.sha256}
+    files = {path.name: manifest.sha256}
     if manifest.graph is not None:
-        files |= {path.with_name(n): h for n, h in manifest.graph.external_data.items()}
-    for file, expected in files.items():
-        if not file.is_file() or sha256_of(file) != expected:
+        files |= manifest.graph.external_data
+    for name, expected in files.items():
+        file = path.parent / name
+        if not file.is_file():
+            raise ArtefactError(
+                f"there is no {file}, which holds the weights of {path.name}",
+                f"copy it beside {path.name}, or run {RERUN[manifest.kind]} again",
+            )
+        if sha256_of(file) != expected:
             raise ArtefactError(
                 f"{file} is not the file its sidecar describes (SHA-256 differs)",
                 f"run {RERUN[manifest.kind]} again, or restore the file",
@@ -333,7 +357,7 @@ def read_sidecar(sidecar: Path) -> Manifest:
         raise ArtefactError(
             f"cannot read {sidecar}: {error.strerror}", "check the path and its permissions"
         ) from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, UsageError) as error:
         raise ArtefactError(
             f"{sidecar} is not a sidecar: {error}",
             "make the artefact again, or restore the file",

@@ -148,7 +148,7 @@ def parse_batch(text: str) -> int | None:
     """
     if text == "dynamic":
         return None
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise UsageError(
             f"{text!r} is not a batch", "give a whole number from 1, or the word dynamic"
         )
@@ -189,6 +189,10 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         check_size(self.size)
+        if self.batch is not None and self.batch < 1:
+            raise UsageError(
+                f"a batch of {self.batch} holds no image", "give a whole number from 1"
+            )
         if self.precision not in (Precision.FP32, Precision.FP16, Precision.BF16):
             raise UsageError(
                 f"export writes fp32, fp16 or bf16 graphs, not {self.precision}",
@@ -230,7 +234,7 @@ class BatchProfile:
 def parse_profile(text: str) -> BatchProfile:
     """``"1,4,8"`` as smallest, usual and largest batch."""
     numbers = text.split(",")
-    if len(numbers) != 3 or not all(number.strip().isdigit() for number in numbers):
+    if len(numbers) != 3 or not all(n.strip().isdecimal() for n in numbers):
         raise UsageError(f"{text!r} is not a batch profile", "give min,opt,max such as 1,4,8")
     return BatchProfile(*map(int, numbers))
 

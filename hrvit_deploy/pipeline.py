@@ -12,12 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
 from hrvit_deploy.artefact import Artefact, Network, Preparation, Weights, record
 from hrvit_deploy.errors import GateError
-from hrvit_deploy.images import NamedImage, folder_images, list_images, prepare, samples, stack
-from hrvit_deploy.measure.bench import BenchOptions, BenchReport
 from hrvit_deploy.measure.gates import GATES, Gates
 from hrvit_deploy.options import (
     BuildOptions,
@@ -33,6 +29,10 @@ from hrvit_deploy.request import Request
 from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hrvit_deploy.images import NamedImage
+    from hrvit_deploy.measure.bench import BenchOptions, BenchReport
     from hrvit_deploy.trained import Trained
 
 EXPORT_DIR = Path("export")
@@ -54,6 +54,8 @@ class Pictures:
 
     def open(self, size: ImageSize) -> Iterator[NamedImage]:
         """The images one by one, each of its own size."""
+        from hrvit_deploy.images import folder_images, samples
+
         if self.folder is None:
             return samples(self.limit, size)
         return islice(folder_images(self.folder), self.limit)
@@ -61,6 +63,8 @@ class Pictures:
     @property
     def count(self) -> int:
         """How many :meth:`open` yields."""
+        from hrvit_deploy.images import list_images
+
         if self.folder is None:
             return self.limit
         return min(self.limit, len(list_images(self.folder)))
@@ -242,6 +246,8 @@ def prepared_batches(
     images: Iterable[NamedImage], preparation: Preparation, batch: int
 ) -> list[NDArray[Any]]:
     """Images as batches the graph takes; the last one is filled up by repetition."""
+    from hrvit_deploy.images import prepare, stack
+
     arrays = [prepare(image.pixels, preparation) for image in images]
     missing = -len(arrays) % batch
     arrays += arrays[-1:] * missing

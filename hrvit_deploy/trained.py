@@ -48,7 +48,9 @@ def load(request: Request) -> Trained:
         return _random(request)
     checkpoint = read_checkpoint(request.checkpoint)
     task = request.task or _only_task(checkpoint)
-    classes = request.num_classes or classes_in(checkpoint, task)
+    classes = request.num_classes
+    if classes is None:
+        classes = classes_in(checkpoint, task)
     described = Network(
         variant=request.variant,
         task=task,
@@ -79,10 +81,11 @@ def _random(request: Request) -> Trained:
 
 def _about(request: Request) -> Network:
     task = request.task or Task.CLASSIFY
+    classes = request.num_classes
     return Network(
         variant=request.variant,
         task=task,
-        num_classes=request.num_classes or DEFAULT_CLASSES[task],
+        num_classes=DEFAULT_CLASSES[task] if classes is None else classes,
         weights=Weights.RANDOM,
         seed=request.seed,
     )

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from hrvit_deploy.measure.gates import GATES as GATE_TABLE
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 GATES = ROOT / "docs" / "gates.md"
@@ -102,6 +104,24 @@ def parity_table() -> str:
     return "\n".join(rows)
 
 
+def gates_table() -> str:
+    """The default gates of every precision as Markdown."""
+    meanings = {
+        "max_error": "largest error, in deviations of the reference's answers, at most",
+        "mean_error": "mean error, likewise",
+        "cosine": "of all answers as one vector, at least",
+        "agreement": "images, or pixels, that get the same class, at least",
+    }
+    rows = [
+        f"| gate | what is measured | {' | '.join(GATE_TABLE)} |",
+        f"|---|---|{'---|' * len(GATE_TABLE)}",
+    ]
+    for name, meaning in meanings.items():
+        values = " | ".join(f"{getattr(gates, name):g}" for gates in GATE_TABLE.values())
+        rows.append(f"| `--{name.replace('_', '-')}` | {meaning} | {values} |")
+    return "\n".join(rows)
+
+
 def fill(text: str, name: str, content: str) -> str:
     """The text with what stands between ``name``'s two marks replaced."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
@@ -123,7 +143,8 @@ def main() -> None:
 
         README.write_text(BLOCK.sub(renew, text), encoding="utf-8")
     gates = GATES.read_text(encoding="utf-8")
-    GATES.write_text(fill(gates, "parity", parity_table()), encoding="utf-8")
+    gates = fill(fill(gates, "gates", gates_table()), "parity", parity_table())
+    GATES.write_text(gates, encoding="utf-8")
 
 
 if __name__ == "__main__":

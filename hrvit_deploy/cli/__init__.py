@@ -26,6 +26,8 @@ def main() -> None:
     from hrvit_deploy.cli.commands import app
 
     as_json = "--json" in sys.argv
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
     try:
         code = app(standalone_mode=False)
     except HrvitDeployError as error:
@@ -36,9 +38,10 @@ def main() -> None:
         print_error(usage, as_json=as_json)
         code = usage.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        stopped = HrvitDeployError("interrupted", "nothing was left half-written")
-        print_error(stopped, as_json=as_json)
         code = INTERRUPTED
     except BrokenPipeError:
         code = 1
+    if code == INTERRUPTED:  # Typer's own answer to Ctrl-C too, which says nothing
+        stopped = HrvitDeployError("interrupted", "nothing was left half-written")
+        print_error(stopped, as_json=as_json)
     sys.exit(code if isinstance(code, int) else 0)

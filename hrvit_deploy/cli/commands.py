@@ -14,8 +14,7 @@ from hrvit_deploy.artefact import Artefact, Kind, Manifest, newest, open_artefac
 from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli import show
 from hrvit_deploy.cli.console import Terminal, print_json
-from hrvit_deploy.errors import UsageError
-from hrvit_deploy.measure.bench import BenchOptions
+from hrvit_deploy.errors import ArtefactError, UsageError
 from hrvit_deploy.measure.gates import GATES, Gates
 from hrvit_deploy.model.variants import load_variant
 from hrvit_deploy.options import (
@@ -46,7 +45,6 @@ from hrvit_deploy.version import VERSION
 app = typer.Typer(
     name="hrvit-deploy",
     help="HRViT, from a PyTorch checkpoint to a verified ONNX graph and TensorRT engine.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -266,6 +264,7 @@ def bench(
     as_json: arg.AsJson = False,
 ) -> None:
     """Time artefacts in turn, round by round; ratios are to the first row."""
+    from hrvit_deploy.measure.bench import BenchOptions
     from hrvit_deploy.measure.bench import bench as time_contenders
     from hrvit_deploy.measure.environment import describe_environment
 
@@ -346,6 +345,7 @@ def run(
     as_json: arg.AsJson = False,
 ) -> None:
     """Walk the whole road: export, verify, build an FP16 engine, time the graph."""
+    from hrvit_deploy.measure.bench import BenchOptions
     from hrvit_deploy.measure.environment import describe_environment
 
     request = Request(load_variant(variant), task, checkpoint, num_classes)
@@ -401,7 +401,15 @@ def _graph_for(path: Path | None, precision: Precision, terminal: Terminal) -> A
         return open_artefact(path)
     narrowed = (Precision.FP16, Precision.BF16)
     usable = (precision, Precision.FP32) if precision in narrowed else (precision,)
-    artefact = newest(EXPORT_DIR, Kind.ONNX, lambda manifest: manifest.precision in usable)
+    try:
+        artefact = newest(EXPORT_DIR, Kind.ONNX, lambda manifest: manifest.precision in usable)
+    except ArtefactError as error:
+        if precision not in (Precision.INT8, Precision.FP8):
+            raise
+        raise ArtefactError(
+            f"there is no {precision} graph in {EXPORT_DIR}/",
+            "name one that carries QuantizeLinear and DequantizeLinear, or build --fp16",
+        ) from error
     terminal.note(f"taking the newest graph, {artefact.path}")
     return artefact
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich import box
@@ -12,10 +13,12 @@ from rich.text import Text
 
 from hrvit_deploy.artefact import Artefact, Network, Parity, TensorInfo, plain, staging
 from hrvit_deploy.cli.console import human_bytes, print_json
-from hrvit_deploy.measure.bench import BenchReport
-from hrvit_deploy.measure.doctor import Diagnosis, Status
-from hrvit_deploy.measure.inspect import Description
 from hrvit_deploy.pipeline import Road, VariantDescription
+
+if TYPE_CHECKING:
+    from hrvit_deploy.measure.bench import BenchReport
+    from hrvit_deploy.measure.doctor import Diagnosis
+    from hrvit_deploy.measure.inspect import Description
 
 
 def printer() -> Console:
@@ -243,7 +246,7 @@ def variant(found: VariantDescription) -> None:
 
 def diagnosis(found: Diagnosis) -> None:
     """What is installed and what works."""
-    marks = {Status.OK: "ok", Status.MISSING: "-", Status.BROKEN: "BROKEN"}
+    marks = {"ok": "ok", "missing": "-", "broken": "BROKEN"}
     console = printer()
     for heading, findings in (
         ("library", (*found.libraries, found.gpu)),

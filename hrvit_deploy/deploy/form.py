@@ -20,6 +20,7 @@ from hrvit_deploy.deploy.rewrites import (
     static_maps,
     static_stripes,
 )
+from hrvit_deploy.deploy.sites import backbone_of
 from hrvit_deploy.errors import UsageError
 from hrvit_deploy.options import ImageSize, check_size
 
@@ -118,9 +119,10 @@ def deploy(
     Raises:
         UsageError: The network trains, is no HRViT, or the size does not fit.
     """
-    if network.training:
+    if any(module.training for module in network.modules()):
         raise UsageError("the network is in training mode", "call network.eval() first")
     check_size(size)
+    backbone_of(network)
     form = copy.deepcopy(network).requires_grad_(requires_grad=False)
     chosen = choose() if rewrites is None else rewrites
     return InferenceForm(form, size, {r.name: r.apply(form, size) for r in chosen})

@@ -71,12 +71,15 @@ def retype(
         The typed graph; nodes that touch a value above 65504 / headroom stay float32.
 
     Raises:
-        PrecisionError: The graph holds float32 already narrowed, or no float32 at all.
+        PrecisionError: The graph holds no float32, a value that is not finite, or a weight
+            beyond the narrow type.
     """
     narrow = ELEMENT_TYPES[precision]
     if precision is Precision.BF16:
         opset = max(opset_of(model), BFLOAT16_OPSET)
         model = split_hard_swish(set_opset(model, opset))
+    if precision is Precision.FP16:
+        _check_finite(magnitudes)
     limit = FLOAT16_MAX / headroom if precision is Precision.FP16 else float("inf")
     islands = find_islands(model, magnitudes, limit)
     floats = float_tensors(model)
@@ -86,6 +89,16 @@ def retype(
         )
     typing = _Typing(model, narrow, floats, islands, half_io=half_io)
     return Typed(typing.run(), islands)
+
+
+def _check_finite(magnitudes: Mapping[str, float]) -> None:
+    broken = [tensor for tensor, largest in magnitudes.items() if not np.isfinite(largest)]
+    if broken:
+        raise PrecisionError(
+            f"{len(broken)} activations are NaN or infinite in float32 already, first"
+            f" {broken[0]}",
+            "export in fp32 and verify it: the weights or the images are broken",
+        )
 
 
 def find_islands(

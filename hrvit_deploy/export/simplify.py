@@ -15,7 +15,8 @@ from hrvit_deploy.graphs import check_graph
 from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
 from hrvit_deploy.runners.protocol import Inputs, Outputs
 
-WORKER = (sys.executable, "-m", "hrvit_deploy.export.simplify_worker")
+# Isolated from the folder it runs in, where a file could pass itself off as a module.
+WORKER = (sys.executable, "-P", "-m", "hrvit_deploy.export.simplify_worker")
 TIMEOUT_S = 900
 # Simplifying reorders float arithmetic at most; a wrong graph is off by far more.
 TOLERANCE = 1e-3
@@ -69,7 +70,12 @@ def run_worker(command: Sequence[str], timeout_s: float) -> str:
     """Run the worker; returns what went wrong, empty if nothing did."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout_s, check=False
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return f"onnxsim took longer than {timeout_s:.0f} s"
@@ -85,17 +91,37 @@ def find_fault(source: Path, target: Path, inputs: Inputs) -> str:
     """How the simplified graph is wrong; empty if it is not."""
     try:
         check_graph(target)
-        before, after = _run(source, inputs), _run(target, inputs)
+        with OnnxRuntimeRunner(source) as before, OnnxRuntimeRunner(target) as after:
+            if before.signature != after.signature:
+                return f"onnxsim's graph takes {_signature(after)}, not {_signature(before)}"
+            for probe in probes(inputs, before):
+                fault = compare(before.run(probe), after.run(probe))
+                if fault:
+                    return fault
     except HrvitDeployError as error:
         return f"onnxsim's graph does not run: {error.message}"
     except OSError as error:
         return f"onnxsim wrote no graph: {error}"
+    return ""
+
+
+def probes(inputs: Inputs, runner: OnnxRuntimeRunner) -> list[Inputs]:
+    """What to run: the batch given and, where it may vary, its first image alone."""
+    dynamic = any(not isinstance(shape[0], int) for _, shape in runner.signature.values())
+    return [inputs, {name: array[:1] for name, array in inputs.items()}][: 1 + dynamic]
+
+
+def compare(before: Outputs, after: Outputs) -> str:
+    """How two graphs' answers differ by more than rounding; empty if they do not."""
     if before.keys() != after.keys():
         return f"onnxsim's graph returns {', '.join(after)}"
     for name, expected in before.items():
         actual = after[name]
-        if actual.shape != expected.shape:
-            return f"onnxsim's {name} has shape {actual.shape}, not {expected.shape}"
+        if (actual.shape, actual.dtype) != (expected.shape, expected.dtype):
+            return (
+                f"onnxsim's {name} is {actual.dtype} of shape {actual.shape}, not"
+                f" {expected.dtype} of {expected.shape}"
+            )
         if np.issubdtype(expected.dtype, np.integer):
             # Class indices differ where two classes tie, and only there.
             wrong = float(np.mean(actual != expected))
@@ -107,6 +133,8 @@ def find_fault(source: Path, target: Path, inputs: Inputs) -> str:
     return ""
 
 
-def _run(path: Path, inputs: Inputs) -> Outputs:
-    with OnnxRuntimeRunner(path) as runner:
-        return runner.run(inputs)
+def _signature(runner: OnnxRuntimeRunner) -> str:
+    return ", ".join(
+        f"{name} {dtype} {'x'.join(map(str, shape))}"
+        for name, (dtype, shape) in runner.signature.items()
+    )

@@ -195,6 +195,7 @@ def narrow_artefact(
             sha256=sha256_of(written),
             precision=precision,
             versions=tool_versions(),
+            options={**manifest.options, "precision": precision, "opset": described.opset},
             sources=artefact.as_source(),
             graph=replace(
                 manifest.graph,

@@ -44,22 +44,32 @@ class Gates:
 
 
 # A rounding errs by its unit u: 6e-8 in float32, 5e-4 in float16, 4e-3 in bfloat16. Some
-# two hundred products stand one behind another, and independent errors grow with the root
-# of their number, so an answer errs by 10 to 15 u of its spread; mean_error is 10 u, or for
-# float32, where folded norms and other orders of summation weigh more, well above. The
-# largest of millions of elements is taken at twenty times the mean. The cosine follows: an
-# error of r deviations turns the answer by r, and cos r is 1 - r*r/2.
+# two hundred products stand one behind another, each followed by a norm or a sum that evens
+# errors out. Measured on b1 against eager PyTorch, over photographs, with random weights:
 #
-# INT8 steps are 1/127 of a tensor's range, some 3 % of its spread; E4M3 keeps three bits,
-# 6 % at worst. Both err by 10 to 20 % at the end.
+#                       max_error   mean_error   1 - cosine   1 - agreement
+#   fp32 classify 224      2e-6        3e-7        8e-14           0
+#   fp32 segment 512       7e-6        6e-7        3e-13         2e-6
+#   fp16 classify 224      3e-3        6e-4        3e-7            0
+#   fp16 segment 512       2e-2        2e-3        2e-6          5e-3
+#   bf16 classify 224      4e-2        6e-3          -           3e-2
+#   bf16 segment 512       1e-1        1e-2        1e-4          4e-2
 #
-# Agreement falls because of near ties: between the best two of many equally spread scores
-# lies a third of a deviation on average, so errors of e deviations turn some 4 e of the
-# decisions. Trained networks decide more clearly and stay well inside.
+# That is about 3 u in the mean and ten times as much at worst. Gates leave a factor of
+# three to six for other networks and other orders of summation, and fifteen in float32,
+# where a GPU may choose faster convolutions; TF32 is no float32 and needs fp16's gates.
+# A mistake in the graph, such as a wrong mask or norm, errs by a tenth or more.
+#
+# Agreement falls because of near ties, which random weights have more of than trained ones:
+# between the best two of many scores lies a third of a deviation, so that a mean error of e
+# turns some 3 e of the decisions. Eight images with one turned agree by 0.875.
+#
+# INT8 steps are 1/127 of a tensor's range, some 3 % of its spread, and E4M3 keeps three
+# bits, 6 % at worst: five to ten times bfloat16's. Their gates are taken from that.
 GATES = {
-    Precision.FP32: Gates(max_error=1e-3, mean_error=1e-4, cosine=0.99999, agreement=0.999),
-    Precision.FP16: Gates(max_error=0.1, mean_error=5e-3, cosine=0.9999, agreement=0.98),
-    Precision.BF16: Gates(max_error=0.8, mean_error=4e-2, cosine=0.998, agreement=0.9),
+    Precision.FP32: Gates(max_error=1e-4, mean_error=1e-5, cosine=0.999999, agreement=0.999),
+    Precision.FP16: Gates(max_error=0.1, mean_error=6e-3, cosine=0.9999, agreement=0.98),
+    Precision.BF16: Gates(max_error=0.6, mean_error=4e-2, cosine=0.999, agreement=0.85),
     Precision.INT8: Gates(max_error=2.0, mean_error=0.15, cosine=0.98, agreement=0.8),
     Precision.FP8: Gates(max_error=2.5, mean_error=0.2, cosine=0.97, agreement=0.75),
 }

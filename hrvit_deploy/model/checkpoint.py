@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hrvit_deploy.errors import CheckpointError
+from hrvit_deploy.model.checkpoint_file import read_file
 from hrvit_deploy.model.network import Network, build_network, build_on_meta
 from hrvit_deploy.model.variants import VARIANTS, Variant
 from hrvit_deploy.options import Task
@@ -26,6 +25,8 @@ TRAINING_ONLY = ("auxiliary_head.",)
 CLASSIFIER_KEY = "head.classifier.weight"
 SEGMENTER_KEY = "decode_head.conv_seg.weight"
 CLASS_KEYS = {Task.CLASSIFY: CLASSIFIER_KEY, Task.SEGMENT: SEGMENTER_KEY}
+# A whole number that inference never reads; old checkpoints lack it.
+COUNTER = "num_batches_tracked"
 SHOWN_KEYS = 3
 
 
@@ -56,10 +57,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: Missing, truncated, of another kind, or a pickle that holds more
             than tensors.
     """
-    if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}", "check the path")
-    loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    key, state = _find_weights(loaded, path)
+    key, state = _find_weights(read_file(path), path)
     tensors: dict[str, Tensor] = {}
     for name, tensor in state.items():
         bare = bare_name(name)
@@ -81,65 +79,12 @@ def bare_name(name: str) -> str:
     return name
 
 
-def _read_safetensors(path: Path) -> Mapping[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise _unreadable(path, str(error)) from error
-
-
-def _read_pickle(path: Path) -> Any:
-    try:
-        # timm's training script saves its argparse options beside the weights.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if _is_cut_short(str(error)):
-            raise _unreadable(path, str(error)) from error
-        first = str(error).replace("\n", " ")
-        reason = first[first.find("Unsupported") :] if "Unsupported" in first else first
-        raise CheckpointError(
-            f"{path} is refused unread: it is a pickle that holds more than tensors"
-            f" ({reason[:160].strip()})",
-            "such a file can run code; save the state dict alone, best as .safetensors",
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
-        raise _unreadable(path, str(error)) from error
-
-
-def _is_cut_short(text: str) -> bool:
-    signs = ("truncated", "ran out of input", "eof", "incomplete", "central directory")
-    return any(sign in text.lower() for sign in signs)
-
-
-def _unreadable(path: Path, reason: str) -> CheckpointError:
-    head = path.open("rb").read(64)
-    if head.startswith(b"version https://git-lfs"):
-        return CheckpointError(
-            f"{path} is a Git LFS pointer, not the weights", "run git lfs pull"
-        )
-    # A zip archive keeps its directory at the end, safetensors its length at the start.
-    if _is_cut_short(reason) or head.startswith(b"PK\x03\x04") or not head:
-        return CheckpointError(
-            f"{path} is truncated: only {path.stat().st_size:,} bytes of it are here",
-            "copy or download it again, and compare its size and hash with the source",
-        )
-    return CheckpointError(
-        f"{path} is not a checkpoint: {reason.splitlines()[0][:160] if reason else head!r}",
-        "give a .pth, .pt or .safetensors file that holds a state dict",
-    )
-
-
 def _find_weights(loaded: Any, path: Path) -> tuple[str, Mapping[str, Tensor]]:
-    key = ""
-    if isinstance(loaded, Mapping):
-        key = next((k for k in WEIGHT_KEYS if isinstance(loaded.get(k), Mapping)), "")
-    state = loaded[key] if key else loaded
-    if isinstance(state, Mapping):
-        tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}
+    for key in (*WEIGHT_KEYS, ""):
+        held = loaded.get(key) if key and isinstance(loaded, Mapping) else loaded
+        if not isinstance(held, Mapping):
+            continue
+        tensors = {str(name): item for name, item in held.items() if isinstance(item, Tensor)}
         if tensors:
             return key, tensors
     raise CheckpointError(
@@ -167,7 +112,7 @@ def load_network(
         CheckpointError: Names or shapes do not fit; the message lists the first missing,
             unexpected and misshapen ones.
     """
-    classes = num_classes or classes_in(checkpoint, task)
+    classes = classes_in(checkpoint, task) if num_classes is None else num_classes
     expected = build_on_meta(variant, task, classes, in_channels).state_dict()
     names = {bare_name(name): name for name in expected}
     shapes = {bare: tuple(expected[name].shape) for bare, name in names.items()}
@@ -178,17 +123,35 @@ def load_network(
             f" {complaint}",
             _suggest(checkpoint, variant, task, in_channels),
         )
-    broken = [n for n, t in checkpoint.tensors.items() if not torch.isfinite(t).all()]
-    if broken:
-        raise CheckpointError(
-            f"{checkpoint.path} holds NaN or infinity in {_first(broken)}",
-            "take an earlier checkpoint; this training diverged",
-        )
+    _check_values(checkpoint)
     network = build_network(variant, task, classes, in_channels)
     network.load_state_dict(
         {names[bare]: tensor for bare, tensor in checkpoint.tensors.items()}, strict=False
     )
     return network
+
+
+def _check_values(checkpoint: Checkpoint) -> None:
+    """That every tensor holds finite numbers of a kind the network computes with."""
+    tensors = checkpoint.tensors
+    strange = [name for name, tensor in tensors.items() if not _is_usable(name, tensor)]
+    if strange:
+        raise CheckpointError(
+            f"{checkpoint.path} holds no plain float numbers in {_first(strange)}",
+            "save the weights dense, in float32, float16 or bfloat16",
+        )
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise CheckpointError(
+            f"{checkpoint.path} holds NaN or infinity in {_first(broken)}",
+            "take an earlier checkpoint; this training diverged",
+        )
+
+
+def _is_usable(name: str, tensor: Tensor) -> bool:
+    """Whether it is dense and on a device, and float unless it is a counter."""
+    dense = tensor.layout is torch.strided and not tensor.is_meta
+    return dense and (tensor.is_floating_point() or name.endswith(COUNTER))
 
 
 def classes_in(checkpoint: Checkpoint, task: Task) -> int:
@@ -200,16 +163,20 @@ def classes_in(checkpoint: Checkpoint, task: Task) -> int:
             f"{checkpoint.path} holds no head to {task} with ({key} is missing)",
             f"add --task {found}" if found else "give a checkpoint with its head",
         )
-    return int(checkpoint.tensors[key].shape[0])
+    shape = checkpoint.tensors[key].shape
+    if not shape:
+        raise CheckpointError(
+            f"{checkpoint.path} holds a single number as {key}",
+            "give a checkpoint with its head, or --num-classes",
+        )
+    return int(shape[0])
 
 
 def compare_shapes(
     expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor]
 ) -> str:
     """What does not fit, in a few words; empty if everything does."""
-    # Old checkpoints lack this counter, which inference never reads.
-    needed = {name for name in expected if not name.endswith("num_batches_tracked")}
-    missing = [name for name in expected if name in needed - tensors.keys()]
+    missing = [name for name in expected if name not in tensors and not name.endswith(COUNTER)]
     unexpected = [name for name in tensors if name not in expected]
     misshapen = [
         f"{name} ({_shape(tensors[name].shape)}, not {_shape(shape)})"
@@ -230,15 +197,15 @@ def _first(names: list[str]) -> str:
 
 
 def _suggest(checkpoint: Checkpoint, variant: Variant, task: Task, in_channels: int) -> str:
-    for other in VARIANTS.values():
+    for other in (variant, *VARIANTS.values()):
         for held in checkpoint.tasks:
             classes = classes_in(checkpoint, held)
             state = build_on_meta(other, held, classes, in_channels).state_dict()
             shapes = {bare_name(name): tuple(t.shape) for name, t in state.items()}
-            if not compare_shapes(shapes, checkpoint.tensors):
-                return f"it is HRViT-{other.name}: --variant {other.name} --task {held}" + (
-                    f" --num-classes {classes}"
-                    if (other.name, held) == (variant.name, task)
-                    else ""
-                )
+            if compare_shapes(shapes, checkpoint.tensors):
+                continue
+            if other != variant:
+                return f"it is HRViT-{other.name}: --variant {other.name} --task {held}"
+            wanted = f"--num-classes {classes}" if held is task else f"--task {held}"
+            return f"it is HRViT-{other.name} to {held} {classes} classes: {wanted}"
     return "check --variant, --task and --num-classes against how it was trained"

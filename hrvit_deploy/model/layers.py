@@ -64,7 +64,6 @@ class PatchEmbed(nn.Module):
             nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
         )
         self.norm = nn.LayerNorm(channels)
-
         self.channels = channels
 
     def forward(self, features: Tensor, size: MapSize) -> Tensor:

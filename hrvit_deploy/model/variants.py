@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import msgspec
@@ -55,6 +56,11 @@ class Variant:
     classifier_features: int = 2048
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.name):
+            raise UsageError(
+                f"{self.name!r} cannot name a variant",
+                "files are named after it: take letters, digits, dots and dashes",
+            )
         branches = tuple(len(depths) for depths in self.blocks)
         if branches != BRANCHES_PER_MODULE:
             raise UsageError(
@@ -132,14 +138,14 @@ def load_variant(name: str) -> Variant:
         if name not in VARIANTS:
             raise UsageError(
                 f"unknown variant {name!r}; there are {', '.join(VARIANTS)}",
-                "name one of them, or give a .toml file with the fields of"
-                " hrvit_deploy.Variant",
+                "name one of them, or give a .toml file with the fields of Variant in"
+                " hrvit_deploy/model/variants.py",
             )
         return VARIANTS[name]
     try:
         text = path.read_text(encoding="utf-8")
-        fields = tomllib.loads(text) if path.suffix == ".toml" else msgspec.json.decode(text)
-        return msgspec.convert(fields, Variant)
+        held = tomllib.loads(text) if path.suffix == ".toml" else msgspec.json.decode(text)
+        variant = msgspec.convert(held, Variant)
     except OSError as error:
         raise InputError(
             f"cannot read the variant file {name}: {error.strerror}", "check the path"
@@ -147,5 +153,12 @@ def load_variant(name: str) -> Variant:
     except (tomllib.TOMLDecodeError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InputError(
             f"{name} does not describe a variant: {error}",
-            "give the fields of hrvit_deploy.Variant, as tests/data/tiny.toml does",
+            f"give its {', '.join(field.name for field in fields(Variant))}",
         ) from error
+    unknown = held.keys() - {field.name for field in fields(Variant)}
+    if unknown:
+        raise InputError(
+            f"{name} has a field that no variant has: {', '.join(sorted(unknown))}",
+            f"the fields are {', '.join(field.name for field in fields(Variant))}",
+        )
+    return variant

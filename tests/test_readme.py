@@ -1,0 +1,109 @@
+"""The README's commands run, and print what it says they print."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import readme  # noqa: E402
+
+TEXT = readme.README.read_text(encoding="utf-8")
+# What these print is of the machine: its libraries, and how its timings sort.
+OF_THE_MACHINE = ("doctor",)
+
+
+def shape_of(output: str) -> list[str]:
+    """The words of each line, without numbers, units of size and column widths."""
+    lines = []
+    for line in output.splitlines():
+        words = re.sub(r"[-+]?\d[\d,.]*(e[-+]?\d+)?", "#", line)
+        words = re.sub(r"\b(KiB|MiB|GiB)\b|[0-9a-f]*#[0-9a-f#]*(?=\s*$)", "#", words)
+        lines.append(" ".join(words.replace("─", "").split()))
+    return [line for line in lines if line]
+
+
+def test_the_documents_hold_what_was_measured() -> None:
+    text = readme.GATES.read_text(encoding="utf-8")
+    filled = readme.fill(text, "gates", readme.gates_table())
+    assert readme.fill(filled, "parity", readme.parity_table()) == text
+
+
+@pytest.mark.slow
+def test_every_command_prints_what_the_readme_says(tmp_path: Path) -> None:
+    readme.prepare(tmp_path)
+    shown = list(readme.blocks(TEXT))
+    assert len(shown) > 10
+    for command, expected in shown:
+        printed = readme.run(command, tmp_path)
+        assert expected, f"make readme has not run {command}"
+        if command.split()[1] not in OF_THE_MACHINE:
+            assert shape_of(printed) == shape_of(expected), command
+        run_python(tmp_path) if " bench " in command else None
+
+
+def run_python(folder: Path) -> None:
+    """The README's Python, beside the photograph and the graph it speaks of."""
+    from PIL import Image
+
+    from hrvit_deploy.images import photographs
+
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    Image.fromarray(photographs()[0].pixels).save(folder / "china.jpg")
+    found: dict[str, object] = {}
+    code = code.replace('Path("', f'Path("{folder}/')
+    exec(code, found)
+    assert getattr(found["scores"], "shape", None) == (1, 1000)
+
+
+def test_make_run_is_the_command_shown() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "hrvit-deploy run --variant b1" in makefile
+    assert "$ hrvit-deploy run --variant b1\n" in TEXT
+
+
+def test_every_extra_named_exists() -> None:
+    extras = importlib.metadata.metadata("hrvit-deploy").get_all("Provides-Extra") or []
+    named = re.findall(r"'hrvit-deploy\[([\w,]+)\]'", TEXT)
+    assert named
+    assert {extra for group in named for extra in group.split(",")} <= set(extras)
+
+
+def test_every_command_line_option_named_exists() -> None:
+    from typer.main import get_command
+
+    from hrvit_deploy.cli.commands import app
+
+    commands = getattr(get_command(app), "commands")  # noqa: B009
+    known = {
+        option
+        for command in commands.values()
+        for parameter in command.params
+        for option in parameter.opts
+    }
+    elsewhere = {"--require-gpu", "--help"}
+    named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", TEXT))
+    assert named
+    assert named - known - elsewhere == set()
+
+
+def test_links_lead_somewhere() -> None:
+    for document in (readme.README, *(ROOT / "docs").glob("*.md"), ROOT / "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\((?!http)([^)#]+)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_a_foreign_command_is_not_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="rm"):
+        readme.run("rm -r anything", tmp_path)
+
+
+def test_numbers_do_not_count_but_words_do() -> None:
+    assert shape_of("nodes 2,750 (38.9 MiB)") == shape_of("nodes 12 (1.0 KiB)")
+    assert shape_of("products 528 float16") != shape_of("products 528 int8")
