@@ -9,6 +9,7 @@ import onnx
 from onnx import ModelProto, version_converter
 
 from hrvit_deploy.errors import ExportError
+from hrvit_deploy.options import ONNXRUNTIME_OPSET
 
 # Protocol buffers end at 2 GB; some readers already stumble a little before.
 INLINE_LIMIT = 2_000_000_000
@@ -102,6 +103,11 @@ def set_opset(model: ModelProto, opset: int) -> ModelProto:
             f" {str(error).splitlines()[0]}",
             "take an older --opset; 20 serves every runtime here",
         ) from error
+
+
+def runnable(model: ModelProto) -> ModelProto:
+    """The graph in an operator set onnxruntime reads; it computes the same."""
+    return set_opset(model, min(opset_of(model), ONNXRUNTIME_OPSET))
 
 
 def count_nodes(model: ModelProto) -> dict[str, int]:

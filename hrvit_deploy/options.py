@@ -16,6 +16,8 @@ SIZE_MULTIPLE = 32
 # LayerNormalization became one operator in opset 17.
 MIN_OPSET = 17
 DEFAULT_OPSET = 20
+# The newest opset that every onnxruntime this package supports has been seen to read.
+ONNXRUNTIME_OPSET = 22
 # Convolutions take bfloat16 from this one on.
 BFLOAT16_OPSET = 22
 

@@ -92,9 +92,10 @@ def _about(request: Request) -> Network:
 
 
 def _rebuild(described: Network) -> torch_network.Network:
-    network = torch_network.build_network(
+    # Built without values, since it gets new ones.
+    network = torch_network.build_on_meta(
         described.variant, described.task, described.num_classes, described.in_channels
-    )
+    ).to_empty(device="cpu")
     torch_network.set_random_weights(network, described.seed)
     return network
 

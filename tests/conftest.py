@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
+from command_line import TINY, Run, call
 
 from hrvit_deploy.bindings import cuda_
 
@@ -24,3 +28,47 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.config.getoption("--require-gpu"):
         pytest.fail(f"needs a GPU: {survey.reason}; {survey.hint}", pytrace=False)
     pytest.skip(f"needs a GPU: {survey.reason}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which commands run in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call it to run a command in the folder."""
+    return lambda *arguments: call(capsys, *arguments)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny segmenter's graph in ``export/``; copy it before changing it."""
+    from hrvit_deploy import pipeline
+    from hrvit_deploy.model.variants import load_variant
+    from hrvit_deploy.options import ExportOptions, ImageSize, Task
+    from hrvit_deploy.progress import Silent
+    from hrvit_deploy.request import Request
+
+    folder = tmp_path_factory.mktemp("exported")
+    trained = pipeline.load(
+        Request(load_variant(str(TINY)), Task.SEGMENT, num_classes=5), Silent()
+    )
+    pipeline.export(
+        trained,
+        ExportOptions(ImageSize(64, 96)),
+        folder / "export",
+        pipeline.Pictures(limit=2),
+        Silent(),
+    )
+    return folder
+
+
+@pytest.fixture
+def graph(exported: Path, folder: Path) -> Path:
+    """That graph, copied to the folder's ``export/``."""
+    shutil.copytree(exported / "export", folder / "export")
+    (path,) = (folder / "export").glob("*.onnx")
+    return path.relative_to(folder)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hrvit_deploy.model.network import Network, build_network, set_random_weights
+from hrvit_deploy.model.network import Network, build_network, build_on_meta, set_random_weights
 from hrvit_deploy.model.variants import VARIANTS, load_variant
 from hrvit_deploy.options import ImageSize, Task
 
@@ -81,7 +81,7 @@ GOLDEN_CASES = _read_cases()
 @cache
 def golden_network(variant: str, task: Task, num_classes: int) -> Network:
     """The network whose outputs are golden."""
-    network = build_network(VARIANTS[variant], task, num_classes)
+    network = build_on_meta(VARIANTS[variant], task, num_classes).to_empty(device="cpu")
     set_random_weights(network, 0)
     return network
 

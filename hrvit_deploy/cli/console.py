@@ -29,9 +29,12 @@ class _Bar:
         self._shown.advance(self._task, steps)
 
     def finish(self) -> None:
-        # Over, whatever was left: a bar that stays short looks like work going on.
-        done = max(self._shown.tasks[self._task].completed, 1)
-        self._shown.update(self._task, total=done, completed=done)
+        # Over, whatever was left: a bar that stays short looks like work going on. Steps
+        # within steps have been seen, and leave.
+        task = next(task for task in self._shown.tasks if task.id == self._task)
+        done = max(task.completed, 1)
+        nested = task.description.startswith(" ")
+        self._shown.update(self._task, total=done, completed=done, visible=not nested)
 
 
 class Terminal:

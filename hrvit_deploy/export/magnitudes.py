@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, shape_inference
 
-from hrvit_deploy.graphs import MOVES, write_graph
+from hrvit_deploy.graphs import MOVES, runnable, write_graph
 from hrvit_deploy.progress import Progress, track
 from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
 
@@ -34,7 +34,7 @@ def measure(
     Returns:
         Tensor name to the largest absolute value seen; infinity for NaN.
     """
-    watched, largest = watch(model)
+    watched, largest = watch(runnable(model))
     name = model.graph.input[0].name
     with tempfile.TemporaryDirectory(prefix="hrvit-deploy-") as folder:
         path = Path(folder) / "watched.onnx"

@@ -19,6 +19,8 @@ from hrvit_deploy.measure.supervise import Worker
 from hrvit_deploy.progress import Progress, Step
 from hrvit_deploy.runners.contender import Contender
 
+# Load average per core above which other work disturbs the timing.
+BUSY = 0.5
 FACTORY = "hrvit_deploy.measure.open:open_contender"
 
 
@@ -163,6 +165,7 @@ def bench(
             f"cannot tell contenders apart: {', '.join(names) or 'none given'}",
             "give at least one artefact, and each once",
         )
+    _warn_if_busy(environment, progress)
     entrants = [_Entrant(contender) for contender in contenders]
     with ExitStack() as processes:
         _open_all(entrants, options, progress, factory, processes)
@@ -173,6 +176,15 @@ def bench(
             _run_round(order, options, step, sleep)
         step.finish()
     return BenchReport(environment, options, _summarize(entrants))
+
+
+def _warn_if_busy(environment: dict[str, Any], progress: Progress) -> None:
+    load, cores = environment.get("load"), environment.get("usable_cores")
+    if load is not None and cores is not None and load > BUSY * cores:
+        progress.warn(
+            f"the machine is busy (load {load} on {cores} cores): trust neither the"
+            " milliseconds nor small differences"
+        )
 
 
 def _open_all(

@@ -7,12 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from hrvit_deploy.artefact import Artefact, Manifest, Preparation, open_artefact
-from hrvit_deploy.options import InputFormat, Precision
+from hrvit_deploy.options import ONNXRUNTIME_OPSET, InputFormat, Precision
 from hrvit_deploy.runners.contender import Contender, ContenderKind
 from hrvit_deploy.runners.protocol import Runner
-
-# The newest opset that every onnxruntime this package supports has been seen to read.
-ONNXRUNTIME_OPSET = 22
 
 
 def open_runner(contender: Contender) -> Runner:
@@ -74,12 +71,10 @@ def runnable_graph(artefact: Artefact, contender: Contender, folder: Path) -> Pa
         return artefact.path
     import onnx
 
-    from hrvit_deploy.graphs import set_opset, write_graph
+    from hrvit_deploy.graphs import runnable, write_graph
     from hrvit_deploy.runners.bfloat16 import emulate_bfloat16
 
-    model = onnx.load(artefact.path)
-    if too_new:
-        model = set_opset(model, ONNXRUNTIME_OPSET)
+    model = runnable(onnx.load(artefact.path))
     copy = folder / artefact.path.name
     write_graph(emulate_bfloat16(model) if bfloat16 else model, copy)
     return copy

@@ -123,6 +123,15 @@ def test_turns_go_back_and_forth_with_a_pause_before_each() -> None:
     assert pauses == [0.25] * 4
 
 
+@pytest.mark.parametrize(("load", "warnings"), [(0.9, 0), (1.1, 1), (None, 0)])
+def test_a_busy_machine_is_warned_of(load: float | None, warnings: int) -> None:
+    progress = Silent()
+    environment = {"load": load, "usable_cores": 2}
+    options = BenchOptions(rounds=1, runs=1, warmup=0, settle=0, pause_s=0)
+    bench([contender("a")], options, environment, progress, factory=FACTORY)
+    assert len(progress.warnings) == warnings
+
+
 def test_contenders_of_one_name_or_none_are_refused() -> None:
     with pytest.raises(UsageError, match="none given"):
         run()

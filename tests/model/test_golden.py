@@ -6,10 +6,9 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from networks import GOLDEN, GOLDEN_CASES, GoldenCase, answer, golden_output, sampled
+from torch import Tensor
 
-from hrvit_deploy.deploy.sites import backbone_of
 from hrvit_deploy.model.network import build_on_meta
 from hrvit_deploy.model.variants import VARIANTS
 from hrvit_deploy.options import Task
@@ -29,25 +28,25 @@ def test_there_are_seven_cases_of_every_variant_and_task() -> None:
 
 
 @every_case
-def test_outputs_are_golden(case: GoldenCase) -> None:
+def test_outputs_and_maps_are_golden(case: GoldenCase) -> None:
+    maps: list[Tensor] = []
+    head = case.network.get_submodule("head" if case.task is Task.CLASSIFY else "decode_head")
+    handle = head.register_forward_pre_hook(lambda _, taken: maps.extend(taken[0]))
     output = answer(case.network, case.image)
-    golden = golden_output(case, "output")
+    handle.remove()
+
     count = output.numel() if case.task is Task.CLASSIFY else OUTPUT_SAMPLES
-    np.testing.assert_allclose(sampled(output, count), golden.ravel(), rtol=0, atol=TOLERANCE)
-    assert golden.std() > 0.5
-
-
-@every_case
-def test_the_backbone_gives_the_golden_maps(case: GoldenCase) -> None:
-    with torch.no_grad():
-        maps = backbone_of(case.network).extract(case.image)
-    for index, features in enumerate(maps):
-        golden = golden_output(case, f"feature{index}")
-        np.testing.assert_allclose(
-            sampled(features, FEATURE_SAMPLES), golden, rtol=0, atol=TOLERANCE
-        )
-        assert features.shape[2:] == tuple(side >> (index + 2) for side in case.size)
+    assert_golden(case, "output", output, count)
     assert len(maps) == 4
+    for index, features in enumerate(maps):
+        assert_golden(case, f"feature{index}", features, FEATURE_SAMPLES)
+        assert features.shape[2:] == tuple(side >> (index + 2) for side in case.size)
+
+
+def assert_golden(case: GoldenCase, part: str, values: Tensor, count: int) -> None:
+    golden = golden_output(case, part).ravel()
+    np.testing.assert_allclose(sampled(values, count), golden, rtol=0, atol=TOLERANCE)
+    assert golden.std() > 0.5
 
 
 @pytest.mark.parametrize("variant", ["b1", "b2", "b3"])

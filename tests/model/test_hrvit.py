@@ -17,6 +17,7 @@ from hrvit_deploy.model.layers import (
     DiversityShortcut,
     MapSize,
     MixCFN,
+    MixedConv,
     padding_mask,
 )
 from hrvit_deploy.model.network import set_random_weights
@@ -109,6 +110,7 @@ def test_mixcfn_runs_half_its_channels_through_each_kernel() -> None:
     tokens = tokens_of(size)
     with torch.no_grad():
         hidden = mixed.fc1(tokens).transpose(1, 2).reshape(2, 2 * CHANNELS, *size)
+        assert isinstance(mixed.conv, MixedConv)
         small = mixed.conv.conv_3(hidden[:, :CHANNELS])
         large = mixed.conv.conv_5(hidden[:, CHANNELS:])
         joined = torch.cat((small, large), dim=1).flatten(2).transpose(1, 2)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from hrvit_deploy.cli import main
 
-TINY = Path(__file__).parents[1] / "data" / "tiny.toml"
+TINY = Path(__file__).parent / "data" / "tiny.toml"
 SMALL = ("--variant", str(TINY), "--size", "64x96", "--num-classes", "5", "--samples", "2")
 
 
