@@ -91,10 +91,11 @@ class SegmenterHead(nn.Module):
     """SegFormer's all-linear decoder: scores at a quarter of the image's size.
 
     Attributes:
-        size: Size of the finest map where it is known beforehand; None reads it.
+        factors: How much smaller than the first each map is, where that is known
+            beforehand; None reads their sizes.
     """
 
-    size: MapSize | None = None
+    factors: tuple[int, ...] | None = None
 
     def __init__(self, variant: Variant, num_classes: int) -> None:
         super().__init__()
@@ -106,18 +107,22 @@ class SegmenterHead(nn.Module):
         self.conv_seg = nn.Conv2d(width, num_classes, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        size = self.size or MapSize(*maps[0].shape[2:])
+        finest = MapSize(*maps[0].shape[2:])
+        targets: Sequence[MapSize | int] = self.factors or [finest] * len(maps)
         projected = [
-            upsample(conv(features), size)
-            for conv, features in zip(self.convs, maps, strict=True)
+            upsample(conv(features), target)
+            for conv, features, target in zip(self.convs, maps, targets, strict=True)
         ]
         scores: Tensor = self.conv_seg(self.fusion_conv(torch.cat(projected, dim=1)))
         return scores
 
 
-def upsample(features: Tensor, size: MapSize) -> Tensor:
-    """Bilinear interpolation as both resizings of the segmenter use it."""
-    return F.interpolate(features, size, mode="bilinear", align_corners=False)
+def upsample(features: Tensor, target: MapSize | int) -> Tensor:
+    """Bilinear interpolation to a size, or by a factor, as the segmenter resizes."""
+    if target == 1:
+        return features
+    size, factor = (None, target) if isinstance(target, int) else (target, None)
+    return F.interpolate(features, size, factor, mode="bilinear", align_corners=False)
 
 
 class HRViTClassifier(HRViT):
@@ -141,10 +146,11 @@ class HRViTSegmenter(nn.Module):
     """Backbone and segmenter: images to ``B x classes x H x W`` logits.
 
     Attributes:
-        size: Size of the image where it is known beforehand; None reads it.
+        factor: How much smaller than the image its scores are, where that is known
+            beforehand; None reads the image's size.
     """
 
-    size: MapSize | None = None
+    factor: int | None = None
 
     def __init__(self, variant: Variant, num_classes: int, in_channels: int = 3) -> None:
         super().__init__()
@@ -158,4 +164,4 @@ class HRViTSegmenter(nn.Module):
         return logits
 
     def forward(self, image: Tensor) -> Tensor:
-        return upsample(self.scores(image), self.size or MapSize(*image.shape[2:]))
+        return upsample(self.scores(image), self.factor or MapSize(*image.shape[2:]))

@@ -47,12 +47,22 @@ def refusal(path: Path, task: Task = Task.CLASSIFY, **options: Any) -> Checkpoin
     return caught.value
 
 
-def assert_loads(path: Path, task: Task = Task.CLASSIFY) -> None:
-    """The file gives the tiny network, every weight in its place."""
-    loaded = load_network(read_checkpoint(path), TINY, task)
-    assert not loaded.training
-    state = loaded.state_dict()
-    assert all(torch.equal(state[name], tensor) for name, tensor in state_of(task).items())
+def few(task: Task = Task.CLASSIFY) -> State:
+    """A handful of weights, enough to see where they go."""
+    parts = ("stem.", "head.classifier.", "decode_head.conv_seg.")
+    return {
+        n: t for n, t in state_of(task).items() if n.removeprefix("backbone.").startswith(parts)
+    }
+
+
+def assert_reads(path: Path, task: Task = Task.CLASSIFY) -> None:
+    """The file holds those few under their bare names, and nothing else."""
+    tensors = read_checkpoint(path).tensors
+    expected = {bare_name(name): tensor for name, tensor in few(task).items()}
+    assert tensors.keys() == expected.keys()
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in expected.items())
+    assert "stem.conv1.weight" in expected
+    assert len(expected) == 16
 
 
 @pytest.mark.parametrize("task", Task)
@@ -65,42 +75,42 @@ def test_a_loaded_network_answers_as_the_saved_one(tmp_path: Path, task: Task) -
 @pytest.mark.parametrize("task", Task)
 @pytest.mark.parametrize("name", ["weights.pth", "weights.pt", "weights.bin"])
 def test_torch_files_load(tmp_path: Path, name: str, task: Task) -> None:
-    assert_loads(save(tmp_path, state_of(task), name), task)
+    assert_reads(save(tmp_path, few(task), name), task)
 
 
 def test_the_legacy_format_loads(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
-    torch.save(state_of(), path, _use_new_zipfile_serialization=False)
-    assert_loads(path)
+    torch.save(few(), path, _use_new_zipfile_serialization=False)
+    assert_reads(path)
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "WEIGHTS.SAFETENSORS"])
 def test_safetensors_load(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    save_file(state_of(Task.SEGMENT), path)
-    assert_loads(path, Task.SEGMENT)
+    save_file(few(Task.SEGMENT), path)
+    assert_reads(path, Task.SEGMENT)
 
 
 @pytest.mark.parametrize("key", ["", "state_dict", "model", "state_dict_ema", "model_ema"])
 def test_weights_are_found_under_the_usual_keys(tmp_path: Path, key: str) -> None:
-    held: dict[str, Any] = {key: state_of(), "epoch": 7} if key else state_of()
+    held: dict[str, Any] = {key: few(), "epoch": 7} if key else few()
     path = save(tmp_path, held)
     assert read_checkpoint(path).key == key
-    assert_loads(path)
+    assert_reads(path)
 
 
 def test_averaged_weights_go_first(tmp_path: Path) -> None:
-    other = {name: tensor + 1 for name, tensor in state_of().items()}
-    path = save(tmp_path, {"state_dict": other, "state_dict_ema": state_of()})
+    other = {name: tensor + 1 for name, tensor in few().items()}
+    path = save(tmp_path, {"state_dict": other, "state_dict_ema": few()})
     assert read_checkpoint(path).key == "state_dict_ema"
-    assert_loads(path)
+    assert_reads(path)
 
 
 @pytest.mark.parametrize("empty", [None, {}, {"step": 3}])
 def test_averages_that_were_never_made_are_passed_over(tmp_path: Path, empty: Any) -> None:
-    path = save(tmp_path, {"state_dict_ema": empty, "state_dict": state_of()})
+    path = save(tmp_path, {"state_dict_ema": empty, "state_dict": few()})
     assert read_checkpoint(path).key == "state_dict"
-    assert_loads(path)
+    assert_reads(path)
 
 
 @pytest.mark.parametrize(
@@ -108,13 +118,13 @@ def test_averages_that_were_never_made_are_passed_over(tmp_path: Path, empty: An
 )
 @pytest.mark.parametrize("task", Task)
 def test_prefixes_of_trainers_come_off(tmp_path: Path, prefix: str, task: Task) -> None:
-    state = {prefix + name: tensor for name, tensor in state_of(task).items()}
-    assert_loads(save(tmp_path, {"state_dict": state}), task)
+    state = {prefix + name: tensor for name, tensor in few(task).items()}
+    assert_reads(save(tmp_path, {"state_dict": state}), task)
 
 
 def mmsegmentation() -> dict[str, Any]:
     """A checkpoint laid out as mmsegmentation does, with its training head."""
-    state = OrderedDict(state_of(Task.SEGMENT))
+    state = OrderedDict(few(Task.SEGMENT))
     state["auxiliary_head.conv_seg.weight"] = torch.zeros(CLASSES, 8, 1, 1)
     state["auxiliary_head.convs.0.bn.num_batches_tracked"] = torch.tensor(3)
     meta = {"mmseg_version": "0.11.0", "CLASSES": ["road", "sky"], "epoch": 1}
@@ -126,46 +136,45 @@ def test_mmsegmentation_checkpoints_load(tmp_path: Path) -> None:
     assert any(name.startswith("backbone.stem.") for name in held["state_dict"])
     assert any(name.startswith("decode_head.") for name in held["state_dict"])
     path = save(tmp_path, held)
-    assert_loads(path, Task.SEGMENT)
+    assert_reads(path, Task.SEGMENT)
     assert not any("auxiliary" in name for name in read_checkpoint(path).tensors)
 
 
 def test_a_backbone_without_its_prefix_loads_into_a_segmenter(tmp_path: Path) -> None:
-    state = {n.removeprefix("backbone."): t for n, t in state_of(Task.SEGMENT).items()}
-    assert_loads(save(tmp_path, state), Task.SEGMENT)
+    state = {n.removeprefix("backbone."): t for n, t in few(Task.SEGMENT).items()}
+    assert_reads(save(tmp_path, state), Task.SEGMENT)
 
 
 def test_timm_options_beside_the_weights_are_allowed(tmp_path: Path) -> None:
     options = argparse.Namespace(lr=1e-3, opt="adamw", mean=(0.5, 0.5), model="hrvit")
-    assert_loads(save(tmp_path, {"state_dict": state_of(), "args": options, "epoch": 3}))
+    assert_reads(save(tmp_path, {"state_dict": few(), "args": options, "epoch": 3}))
 
 
 def test_optimizer_states_beside_the_weights_are_allowed(tmp_path: Path) -> None:
     moments = {0: {"step": torch.tensor(3.0), "exp_avg": torch.zeros(8, 3, 3, 3)}}
     optimizer = {"state": moments, "param_groups": [{"lr": 0.1, "params": [0]}]}
-    assert_loads(save(tmp_path, {"optimizer": optimizer, "model": state_of()}))
+    assert_reads(save(tmp_path, {"optimizer": optimizer, "model": few()}))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_float_types_become_float32(tmp_path: Path, dtype: torch.dtype) -> None:
-    state = {n: t.to(dtype) if t.is_floating_point() else t for n, t in state_of().items()}
-    path = save(tmp_path, state)
-    loaded = load_network(read_checkpoint(path), TINY, Task.CLASSIFY)
-    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
-    name = "stem.conv1.weight"
-    assert torch.equal(loaded.state_dict()[name], state_of()[name].to(dtype).float())
+    state = {n: t.to(dtype) if t.is_floating_point() else t for n, t in few().items()}
+    tensors = read_checkpoint(save(tmp_path, state)).tensors
+    for name, tensor in few().items():
+        expected = torch.float32 if tensor.is_floating_point() else torch.int64
+        assert tensors[name].dtype == expected
+        assert torch.equal(tensors[name], state[name].to(expected))
 
 
 def test_parameters_that_require_gradients_load(tmp_path: Path) -> None:
-    state = {
-        n: torch.nn.Parameter(t) if t.is_floating_point() else t for n, t in state_of().items()
-    }
-    assert_loads(save(tmp_path, state))
+    state = {n: torch.nn.Parameter(t) if t.is_floating_point() else t for n, t in few().items()}
+    assert_reads(save(tmp_path, state))
 
 
 def test_counters_of_batches_may_be_missing(tmp_path: Path) -> None:
     state = {n: t for n, t in state_of().items() if not n.endswith("num_batches_tracked")}
-    assert_loads(save(tmp_path, state))
+    loaded = load_network(read_checkpoint(save(tmp_path, state)), TINY, Task.CLASSIFY)
+    assert loaded.state_dict()["stem.bn1.num_batches_tracked"] == 0
 
 
 @pytest.mark.parametrize(("task", "classes"), [(Task.CLASSIFY, 7), (Task.SEGMENT, 19)])

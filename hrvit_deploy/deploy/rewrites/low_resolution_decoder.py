@@ -25,7 +25,7 @@ class LowResolutionHead(nn.Module):
     def __init__(self, head: SegmenterHead) -> None:
         super().__init__()
         fusion = head.fusion_conv
-        self.size = head.size
+        self.factors = head.factors
         self.norm = fusion.bn
         self.conv_seg = head.conv_seg
         shares = fusion.conv.weight.detach().double().chunk(len(head.convs), dim=1)
@@ -41,10 +41,11 @@ class LowResolutionHead(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Four maps to ``B x classes x H/4 x W/4`` scores, as the original does."""
-        size = self.size or MapSize(*maps[0].shape[2:])
+        finest = MapSize(*maps[0].shape[2:])
+        targets: Sequence[MapSize | int] = self.factors or [finest] * len(maps)
         total: Tensor = self.convs[0](maps[0])
-        for conv, features in zip(self.convs[1:], maps[1:], strict=True):
-            total = total + upsample(conv(features), size)
+        for conv, features, target in zip(self.convs[1:], maps[1:], targets[1:], strict=True):
+            total = total + upsample(conv(features), target)
         if self.norm is not None:
             total = self.norm(total)
         scores: Tensor = self.conv_seg(F.relu(total))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import nn
 
 from hrvit_deploy.deploy.sites import map_sizes, segmenters, stages
-from hrvit_deploy.model.layers import MapSize
 from hrvit_deploy.options import ImageSize
 
 
@@ -14,12 +13,13 @@ def apply(network: nn.Module, size: ImageSize) -> int:
 
     Without it a graph with a dynamic batch computes its reshapes from Shape nodes.
     """
+    finest, *_ = sizes = map_sizes(size)
     changes = 0
     for stage in stages(network):
-        stage.sizes = map_sizes(size)
+        stage.sizes = sizes
         changes += 1
     for segmenter, head in segmenters(network):
-        segmenter.size = MapSize(*size)
-        head.size = map_sizes(size)[0]
+        segmenter.factor = size.height // finest.height
+        head.factors = tuple(finest.height // branch.height for branch in sizes)
         changes += 2
     return changes
