@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from functools import cache
-from pathlib import Path
 
 import onnx
 import torch
@@ -77,8 +76,3 @@ def operators(model: onnx.ModelProto) -> list[str]:
         else:
             kinds.append(node.op_type)
     return kinds
-
-
-def source_lines(path: Path) -> list[str]:
-    """The lines of a module."""
-    return path.read_text().splitlines()
