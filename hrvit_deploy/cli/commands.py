@@ -289,6 +289,8 @@ def bench(
             terminal,
         )
     show.bench(report, out, opened[0].path.stem, as_json=as_json)
+    if any(row.error for row in report.results):
+        raise typer.Exit(1)
 
 
 @app.command()

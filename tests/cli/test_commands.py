@@ -201,6 +201,20 @@ def test_bench_refuses_an_unknown_peer(run: Run, graph: Path) -> None:
     assert "eager, compile" in ran.json["hint"]
 
 
+@pytest.mark.skipif(not NO_GPU, reason="there is a GPU")
+def test_bench_times_the_others_when_one_fails(run: Run, graph: Path) -> None:
+    built = run("build-trt", "--fp32", "--backend", "tensorrt-rtx", "--json")
+    short = ("--rounds", "1", "--runs", "1", "--warmup", "0", "--threads", "1")
+
+    ran = run("bench", str(graph), built.json["artefact"], *short, "--json")
+
+    assert ran.code == 1
+    timed, failed = ran.json["results"]
+    assert timed["p50_ms"] > 0
+    assert failed["p50_ms"] is None
+    assert "GPU" in failed["error"] + failed["hint"]
+
+
 def test_inspect_tells_an_artefact(run: Run, graph: Path) -> None:
     ran = run("inspect", str(graph))
 
