@@ -121,9 +121,13 @@ def name_nodes(model: ModelProto) -> ModelProto:
     Sidecars, profiles and TensorRT's layers speak of nodes by name, and simplifying
     leaves some without.
     """
+    given = {node.name for node in model.graph.node}
     taken: set[str] = set()
     for index, node in enumerate(model.graph.node):
         if not node.name or node.name in taken:
-            node.name = f"{node.op_type}_{index}"
+            name = f"{node.op_type}_{index}"
+            while name in given or name in taken:
+                name += "_"
+            node.name = name
         taken.add(node.name)
     return model

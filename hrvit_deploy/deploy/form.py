@@ -125,4 +125,6 @@ def deploy(
     backbone_of(network)
     form = copy.deepcopy(network).requires_grad_(requires_grad=False)
     chosen = choose() if rewrites is None else rewrites
-    return InferenceForm(form, size, {r.name: r.apply(form, size) for r in chosen})
+    changes = {rewrite.name: rewrite.apply(form, size) for rewrite in chosen}
+    # The modules that rewrites add start out in training mode.
+    return InferenceForm(form.eval(), size, changes)

@@ -9,13 +9,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper, shape_inference
+from onnx import (
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    helper,
+    numpy_helper,
+    shape_inference,
+)
 
 from hrvit_deploy.graphs import MOVES, runnable, write_graph
 from hrvit_deploy.progress import Progress, track
 from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
 
 PREFIX = "largest:"
+INFINITY = "largest"
 
 
 def measure(
@@ -44,8 +52,7 @@ def measure(
                 largest[name] = max(largest[name], float(np.abs(image).max()))
                 for key, value in runner.run({name: image}).items():
                     tensor = key.removeprefix(PREFIX)
-                    number = float(value) if np.isfinite(value) else float("inf")
-                    largest[tensor] = max(largest[tensor], number)
+                    largest[tensor] = max(largest[tensor], float(value))
     return spread(model, largest)
 
 
@@ -62,16 +69,27 @@ def watch(model: ModelProto) -> tuple[ModelProto, dict[str, float]]:
         if tensor in floats
     ]
     del watched.graph.output[:]
+    watched.graph.initializer.append(
+        numpy_helper.from_array(np.array(np.inf, np.float32), INFINITY)
+    )
     for name in names:
-        magnitude = helper.make_node("Abs", [name], [f"magnitude:{name}"])
-        reduced = helper.make_node(
-            "ReduceMax", [f"magnitude:{name}"], [PREFIX + name], keepdims=0
-        )
-        watched.graph.node.extend((magnitude, reduced))
+        watched.graph.node.extend(_reduction(name))
         watched.graph.output.append(
             helper.make_tensor_value_info(PREFIX + name, TensorProto.FLOAT, ())
         )
     return watched, dict.fromkeys((model.graph.input[0].name, *names), 0.0)
+
+
+def _reduction(name: str) -> list[NodeProto]:
+    """Nodes from a tensor to its largest magnitude, infinity if it holds a NaN."""
+    magnitude, broken, clear = (f"{part}:{name}" for part in ("magnitude", "broken", "clear"))
+    return [
+        helper.make_node("Abs", [name], [magnitude]),
+        # A maximum skips NaN.
+        helper.make_node("IsNaN", [name], [broken]),
+        helper.make_node("Where", [broken, INFINITY, magnitude], [clear]),
+        helper.make_node("ReduceMax", [clear], [PREFIX + name], keepdims=0),
+    ]
 
 
 def spread(model: ModelProto, largest: dict[str, float]) -> dict[str, float]:

@@ -33,7 +33,7 @@ NUMPY_TYPES: dict[int, type] = {
     int(TensorProto.BFLOAT16): ml_dtypes.bfloat16,
 }
 # Inputs that stay float32 whatever the data is: Resize's region and scales.
-FLOAT32_INPUTS = {"Resize": (1, 2)}
+FLOAT32_INPUTS: dict = {}
 
 
 @dataclass(frozen=True)
@@ -167,17 +167,18 @@ class _Typing:
         changed.CopyFrom(node)
         exempt = FLOAT32_INPUTS.get(node.op_type, ())
         for index, name in enumerate(node.input):
-            if index in exempt:
-                if name in self.weights:
-                    changed.input[index] = self._weight(name, TensorProto.FLOAT)
-            elif name in self.weights:
-                changed.input[index] = self._weight(name, wanted)
+            taken = TensorProto.FLOAT if index in exempt else wanted
+            if name in self.weights:
+                changed.input[index] = self._weight(name, taken)
             elif name in self.types:
-                changed.input[index] = self._cast(name, wanted)
+                changed.input[index] = self._cast(name, taken)
         if node.op_type == "Cast":
             for attribute in changed.attribute:
                 if attribute.name == "to" and attribute.i == TensorProto.FLOAT:
                     attribute.i = wanted
+        elif not any(name in self.weights or name in self.types for name in node.input):
+            # Made of no floats, such as ConstantOfShape: the type is its own.
+            wanted = TensorProto.FLOAT
         self.nodes.append(changed)
         self.types.update({name: wanted for name in node.output if name in self.floats})
 

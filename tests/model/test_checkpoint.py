@@ -18,6 +18,7 @@ from hrvit_deploy.errors import CheckpointError
 from hrvit_deploy.model.checkpoint import (
     bare_name,
     classes_in,
+    compare_shapes,
     load_network,
     read_checkpoint,
 )
@@ -69,7 +70,7 @@ def assert_reads(path: Path, task: Task = Task.CLASSIFY) -> None:
 def test_a_loaded_network_answers_as_the_saved_one(tmp_path: Path, task: Task) -> None:
     loaded = load_network(read_checkpoint(save(tmp_path, state_of(task))), TINY, task)
     image = noise(WHOLE)
-    assert distance(answer(loaded, image), answer(tiny(task), image)) == 0
+    assert distance(answer(loaded, image), answer(tiny(task), image)) < 1e-5
 
 
 @pytest.mark.parametrize("task", Task)
@@ -224,10 +225,10 @@ def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:
     assert error.hint.startswith("check --variant, --task and --num-classes")
 
 
-def test_exactly_three_names_are_listed_without_a_rest(tmp_path: Path) -> None:
+def test_exactly_three_names_are_listed_without_a_rest() -> None:
     extra = {f"extra.{index}": torch.zeros(1) for index in range(3)}
-    message = refusal(save(tmp_path, state_of() | extra)).message
-    assert message.endswith("unexpected: extra.0, extra.1, extra.2")
+    assert compare_shapes({}, extra) == "unexpected: extra.0, extra.1, extra.2"
+    assert compare_shapes(dict.fromkeys(extra, (1,)), extra) == ""
 
 
 def test_the_wrong_task_suggests_the_right_one(tmp_path: Path) -> None:

@@ -133,10 +133,10 @@ def test_the_segmenter_enlarges_its_quarter_scores() -> None:
         scores = network.scores(image)
     assert scores.shape == (1, CLASSES, 16, 24)
     enlarged = F.interpolate(scores, (64, 96), mode="bilinear", align_corners=False)
-    assert distance(answer(network, image), enlarged) == 0
+    assert distance(answer(network, image), enlarged) < 1e-6
 
 
 def test_the_classifier_scores_are_its_answer() -> None:
     network, image = tiny(Task.CLASSIFY), noise(ImageSize(64, 96))
     with torch.no_grad():
-        assert distance(network.scores(image), network(image)) == 0
+        assert distance(network.scores(image), network(image)) < 1e-6

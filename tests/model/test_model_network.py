@@ -134,7 +134,7 @@ def test_a_fresh_network_hides_its_attention() -> None:
         if isinstance(module, CrossShapedAttention):
             nn.init.ones_(module.to_qkv.weight)
     image = noise(WHOLE)
-    assert distance(answer(fresh, image), answer(broken, image)) == 0
+    assert distance(answer(fresh, image), answer(broken, image)) < 1e-6
 
 
 @pytest.mark.parametrize("task", Task)

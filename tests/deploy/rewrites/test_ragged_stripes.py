@@ -46,7 +46,7 @@ def test_runs_only_when_asked_for() -> None:
 def test_does_nothing_without_static_stripes() -> None:
     form = formed(Task.CLASSIFY, SIZES["both padded"], "ragged-stripes")
     assert form.changes == {"ragged-stripes": 0}
-    assert error_of(form, Task.CLASSIFY) == 0
+    assert error_of(form, Task.CLASSIFY) < TOLERANCE
 
 
 def difference_at(factor: float) -> float:

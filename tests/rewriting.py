@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 from functools import cache
 
 import onnx
@@ -51,19 +51,19 @@ def modules_of(network: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:
 
 def traced(module: nn.Module, *inputs: Tensor) -> onnx.ModelProto:
     """A part of the network as a graph, its first axis dynamic."""
-    buffer = io.BytesIO()
     names = [f"input{index}" for index in range(len(inputs))]
-    torch.onnx.export(
-        module,
-        inputs,
-        buffer,
-        dynamo=False,
-        opset_version=20,
-        input_names=names,
-        output_names=["output"],
-        dynamic_axes={name: {0: "batch"} for name in (*names, "output")},
-    )
-    return onnx.load_from_string(buffer.getvalue())
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+        torch.onnx.export(
+            module,
+            inputs,
+            file.name,
+            dynamo=False,
+            opset_version=20,
+            input_names=names,
+            output_names=["output"],
+            dynamic_axes={name: {0: "batch"} for name in (*names, "output")},
+        )
+        return onnx.load(file.name)
 
 
 def operators(model: onnx.ModelProto) -> list[str]:

@@ -1,0 +1,273 @@
+"""A contender opens as what it is, and what moved or changed is refused."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from graph_making import SIZE, floats
+from networks import CLASSES, TINY, answer, tiny
+from numpy.typing import NDArray
+
+from hrvit_deploy import graphs
+from hrvit_deploy.artefact import Artefact, Source, Weights, open_artefact, record, sha256_of
+from hrvit_deploy.errors import ArtefactError, CheckpointError
+from hrvit_deploy.export.stage import narrow_artefact
+from hrvit_deploy.model.network import build_network, set_random_weights
+from hrvit_deploy.options import (
+    ONNXRUNTIME_OPSET,
+    InputFormat,
+    OutputFormat,
+    Precision,
+    Task,
+)
+from hrvit_deploy.progress import Silent
+from hrvit_deploy.runners.bfloat16 import emulate_bfloat16
+from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
+from hrvit_deploy.runners.open_ import open_runner, preparation_for, runnable_graph
+from hrvit_deploy.runners.reference import reference_network
+from hrvit_deploy.runners.torch_ import CompiledRunner, EagerRunner
+
+IMAGE = floats(1, 3, *SIZE)
+
+
+@pytest.fixture
+def segmenter(exported: Path, tmp_path: Path) -> Artefact:
+    """The tiny segmenter's graph, to do with as one likes."""
+    folder = shutil.copytree(exported / "export", tmp_path / "export")
+    (path,) = folder.glob("*.onnx")
+    return open_artefact(path)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """Weights of a segmenter, other than the random ones."""
+    network = build_network(TINY, Task.SEGMENT, CLASSES)
+    set_random_weights(network, 7)
+    path = tmp_path / "weights.pth"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def trained(segmenter: Artefact, checkpoint: Path) -> Artefact:
+    """The graph with a sidecar that says it came from the checkpoint."""
+    return record(
+        segmenter,
+        network=replace(segmenter.manifest.network, weights=Weights.CHECKPOINT),
+        sources=(Source("checkpoint", str(checkpoint), sha256_of(checkpoint)),),
+    )
+
+
+def contender(
+    artefact: Artefact,
+    kind: ContenderKind = ContenderKind.ONNX,
+    *,
+    checkpoint: str = "",
+    provider: Provider = Provider.CPU,
+) -> Contender:
+    return Contender(
+        "it",
+        kind,
+        str(artefact.path),
+        threads=1,
+        checkpoint=checkpoint,
+        provider=provider,
+    )
+
+
+def ask(what: Contender, image: NDArray[np.float32] = IMAGE) -> NDArray[np.float32]:
+    with open_runner(what) as runner:
+        logits: NDArray[np.float32] = runner.run({"image": image})["logits"]
+    return logits
+
+
+def expected(seed: int = 0) -> NDArray[np.float32]:
+    logits: NDArray[np.float32] = answer(
+        tiny(Task.SEGMENT, seed), torch.from_numpy(IMAGE)
+    ).numpy()
+    return logits
+
+
+@pytest.mark.parametrize("kind", [ContenderKind.ONNX, ContenderKind.EAGER])
+def test_graph_and_network_give_the_trained_networks_answer(
+    segmenter: Artefact, kind: ContenderKind
+) -> None:
+    with open_runner(contender(segmenter, kind)) as runner:
+        assert (runner.name, runner.device) == (
+            {"onnx": "onnxruntime-cpu", "eager": "eager"}[kind],
+            "cpu",
+        )
+        assert runner.settings["threads"] == 1
+        logits = runner.run({"image": IMAGE})["logits"]
+    np.testing.assert_allclose(logits, expected(), rtol=0, atol=1e-4)
+
+
+def test_a_compiled_contender_is_a_compiled_network(segmenter: Artefact) -> None:
+    with open_runner(contender(segmenter, ContenderKind.COMPILE)) as runner:
+        # Compiling waits for the first image, which would take minutes here.
+        assert isinstance(runner, CompiledRunner)
+        assert runner.name == "compile"
+    with open_runner(contender(segmenter, ContenderKind.EAGER)) as runner:
+        assert type(runner) is EagerRunner
+
+
+def test_eager_takes_any_batch_of_a_graph_that_does_not(segmenter: Artefact) -> None:
+    images = floats(2, 3, *SIZE)
+    assert ask(contender(segmenter, ContenderKind.EAGER), images).shape == (2, CLASSES, *SIZE)
+
+
+def test_eager_answers_in_the_artefacts_own_format(segmenter: Artefact) -> None:
+    manifest = segmenter.manifest
+    classmap = replace(manifest.outputs[0], name="classmap", dtype="uint8")
+    changed = record(segmenter, output_format=OutputFormat.CLASSMAP, outputs=(classmap,))
+
+    with open_runner(contender(changed, ContenderKind.EAGER)) as runner:
+        given = runner.run({"image": IMAGE})["classmap"]
+
+    assert given.dtype == np.uint8
+    np.testing.assert_array_equal(given, expected().argmax(axis=1))
+
+
+def test_eager_takes_normalised_images_whatever_the_graph_takes(segmenter: Artefact) -> None:
+    uint8 = replace(segmenter.manifest.preparation, format=InputFormat.UINT8_NHWC)
+    changed = record(segmenter, preparation=uint8)
+
+    for kind, format_ in (
+        (ContenderKind.EAGER, InputFormat.FLOAT_NCHW),
+        (ContenderKind.COMPILE, InputFormat.FLOAT_NCHW),
+        (ContenderKind.ONNX, InputFormat.UINT8_NHWC),
+        (ContenderKind.PLAN, InputFormat.UINT8_NHWC),
+    ):
+        prepared = preparation_for(contender(changed, kind), changed.manifest)
+        assert prepared == replace(uint8, format=format_)
+    assert reference_network(changed.manifest).normalize is None
+    logits = ask(contender(changed, ContenderKind.EAGER))
+    np.testing.assert_allclose(logits, expected(), rtol=0, atol=1e-5)
+
+
+def in_opset(artefact: Artefact, opset: int) -> Artefact:
+    onnx.save(graphs.set_opset(onnx.load(artefact.path), opset), artefact.path)
+    assert artefact.manifest.graph is not None
+    return record(
+        artefact,
+        sha256=sha256_of(artefact.path),
+        graph=replace(artefact.manifest.graph, opset=opset),
+    )
+
+
+@pytest.mark.parametrize("opset", [ONNXRUNTIME_OPSET + 1, graphs.NEWEST_OPSET])
+def test_a_graph_newer_than_onnxruntime_runs(segmenter: Artefact, opset: int) -> None:
+    newer = in_opset(segmenter, opset)
+
+    np.testing.assert_allclose(ask(contender(newer)), expected(), rtol=0, atol=1e-4)
+
+
+def test_a_graph_is_copied_only_where_it_must(segmenter: Artefact, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    assert runnable_graph(segmenter, contender(segmenter), scratch) == segmenter.path
+    known = in_opset(segmenter, ONNXRUNTIME_OPSET)
+    assert runnable_graph(known, contender(known), scratch) == known.path
+    before = sha256_of(known.path)
+    newer = in_opset(known, ONNXRUNTIME_OPSET + 1)
+    assert sha256_of(newer.path) != before
+    copy = runnable_graph(newer, contender(newer), scratch)
+    assert copy == scratch / newer.path.name
+    assert graphs.opset_of(onnx.load(copy)) == ONNXRUNTIME_OPSET
+    assert sha256_of(newer.path) == newer.manifest.sha256
+
+
+def test_a_bfloat16_graph_is_emulated_on_the_cpu_alone(
+    segmenter: Artefact, tmp_path: Path
+) -> None:
+    path = segmenter.path.with_stem("narrow")
+    narrow = narrow_artefact(segmenter, path, Precision.BF16, [IMAGE], Silent())
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+
+    logits = ask(contender(narrow))
+
+    error = np.abs(logits - expected()).mean() / expected().std()
+    # A bfloat16 has 8 bits, and so has the answer, on its way out of the graph.
+    assert 1e-3 < error < 0.1
+    bits = logits.view(np.uint32)
+    assert (bits & 0xFFFF == 0).all()
+    copy = runnable_graph(narrow, contender(narrow), scratch)
+    assert onnx.load(copy) == emulate_bfloat16(onnx.load(narrow.path))
+    assert (
+        runnable_graph(narrow, contender(narrow, provider=Provider.CUDA), scratch)
+        == narrow.path
+    )
+
+
+@pytest.mark.parametrize("kind", [ContenderKind.ONNX, ContenderKind.EAGER])
+def test_a_changed_graph_is_refused(segmenter: Artefact, kind: ContenderKind) -> None:
+    segmenter.path.write_bytes(segmenter.path.read_bytes() + b"\0")
+
+    with pytest.raises(ArtefactError) as caught:
+        open_runner(contender(segmenter, kind))
+
+    assert "SHA-256 differs" in caught.value.message
+    assert "hrvit-deploy export" in caught.value.hint
+
+
+def test_eager_finds_the_checkpoint_where_it_lay(trained: Artefact) -> None:
+    logits = ask(contender(trained, ContenderKind.EAGER))
+
+    np.testing.assert_allclose(logits, expected(7), rtol=0, atol=1e-5)
+    assert np.abs(logits - expected()).max() > 0.1
+
+
+def test_a_checkpoint_that_moved_is_found_with_the_option(
+    trained: Artefact, checkpoint: Path
+) -> None:
+    moved = checkpoint.rename(checkpoint.with_name("moved.pth"))
+
+    with pytest.raises(CheckpointError) as caught:
+        open_runner(contender(trained, ContenderKind.EAGER))
+
+    assert str(checkpoint) in caught.value.message
+    assert "not there" in caught.value.message
+    assert "--checkpoint" in caught.value.hint
+    with pytest.raises(CheckpointError, match=r"elsewhere\.pth"):
+        open_runner(contender(trained, ContenderKind.EAGER, checkpoint="elsewhere.pth"))
+    logits = ask(contender(trained, ContenderKind.EAGER, checkpoint=str(moved)))
+    np.testing.assert_allclose(logits, expected(7), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_checkpoint_that_changed_is_refused(
+    trained: Artefact, checkpoint: Path, named: bool
+) -> None:
+    torch.save(tiny(Task.SEGMENT).state_dict(), checkpoint)
+
+    with pytest.raises(CheckpointError) as caught:
+        open_runner(
+            contender(trained, ContenderKind.EAGER, checkpoint=str(checkpoint) if named else "")
+        )
+
+    assert "SHA-256 differs" in caught.value.message
+    assert str(checkpoint) in caught.value.message
+    assert "--checkpoint" in caught.value.hint
+
+
+def test_a_graph_runs_without_its_checkpoint(trained: Artefact, checkpoint: Path) -> None:
+    checkpoint.unlink()
+
+    np.testing.assert_allclose(ask(contender(trained)), expected(), rtol=0, atol=1e-4)
+
+
+def test_a_chain_without_a_checkpoint_is_refused(trained: Artefact) -> None:
+    orphan = record(trained, sources=())
+
+    with pytest.raises(CheckpointError) as caught:
+        open_runner(contender(orphan, ContenderKind.EAGER))
+
+    assert "names no checkpoint" in caught.value.message
+    assert "export" in caught.value.hint
