@@ -33,7 +33,7 @@ NUMPY_TYPES: dict[int, type] = {
     int(TensorProto.BFLOAT16): ml_dtypes.bfloat16,
 }
 # Inputs that stay float32 whatever the data is: Resize's region and scales.
-FLOAT32_INPUTS: dict = {}
+FLOAT32_INPUTS = {"Resize": (1, 2)}
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,9 @@ def test_parameters_are_those_published(variant: str) -> None:
     assert counted == COSTS[variant][:3]
 
 
-@pytest.mark.parametrize("variant", COSTS)
+@pytest.mark.parametrize(
+    "variant", ["b1", *(pytest.param(name, marks=pytest.mark.slow) for name in ("b2", "b3"))]
+)
 def test_multiply_adds_are_those_published(variant: str) -> None:
     counted = count_multiply_adds(VARIANTS[variant], Task.CLASSIFY, 1000, ImageSize(224, 224))
     assert f"{counted / 1e9:.3f}" == COSTS[variant][3]
