@@ -1,10 +1,11 @@
 """How near every variant's graph comes to eager PyTorch, in every precision.
 
-Usage: python benchmarks/parity.py [--only b1] [--out benchmarks/results/parity.json]
+Usage: python benchmarks/parity.py [--variant b1] [--precision fp16] [--out FILE.json]
 
 Exports each variant for each task, size and precision with random weights, compares the
 graph with the eager network on crops of real photographs, and writes what was measured.
-Each row is on disk before the next starts.
+Each row is on disk before the next starts. With --variant or --precision, rows of others
+that are in the file stay.
 """
 
 from __future__ import annotations
@@ -80,18 +81,35 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", help="one variant")
+    parser.add_argument("--variant", default="", help="this one alone")
+    parser.add_argument("--precision", default="", help="this one alone")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    found: dict[str, Any] = {"environment": describe_environment(date), "results": []}
-    for case in cases():
-        if arguments.only in ("", case.variant):
-            with tempfile.TemporaryDirectory() as folder:
-                found["results"].append(measure(case, Path(folder)))
-            arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            parity = found["results"][-1]["parity"]
-            sys.stderr.write(f"{' '.join(case)}: {'ok' if parity['passed'] else 'MISSED'}\n")
+    chosen = [
+        case
+        for case in cases()
+        if arguments.variant in ("", case.variant)
+        and arguments.precision in ("", case.precision)
+    ]
+    rows = {case: row for case, row in read_rows(arguments.out).items() if case not in chosen}
+    environment = describe_environment(date)
+    for case in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            rows[case] = measure(case, Path(folder))
+        ordered = [rows[known] for known in cases() if known in rows]
+        found = {"environment": environment, "results": ordered}
+        arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        passed = rows[case]["parity"]["passed"]
+        sys.stderr.write(f"{' '.join(case)}: {'ok' if passed else 'MISSED'}\n")
+
+
+def read_rows(path: Path) -> dict[Case, dict[str, Any]]:
+    """The rows measured before, by case."""
+    if not path.exists():
+        return {}
+    rows = json.loads(path.read_text(encoding="utf-8"))["results"]
+    return {Case(*(row[field] for field in Case._fields)): row for row in rows}
 
 
 if __name__ == "__main__":

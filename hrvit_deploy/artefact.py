@@ -167,7 +167,12 @@ class Engine:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the artefact's answers lie from a reference's, over all images."""
+    """How far the artefact's answers lie from a reference's, over all images.
+
+    Attributes:
+        candidate: What ran the artefact.
+        note: Which gates were missed.
+    """
 
     reference: str
     images: int
@@ -178,6 +183,7 @@ class Parity:
     passed: bool
     gates: dict[str, float]
     note: str = ""
+    candidate: str = ""
 
 
 @dataclass(frozen=True)

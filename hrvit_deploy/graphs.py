@@ -6,10 +6,10 @@ from collections import Counter
 from pathlib import Path
 
 import onnx
-from onnx import ModelProto, version_converter
+from onnx import ModelProto, TensorProto, version_converter
 
 from hrvit_deploy.errors import ExportError
-from hrvit_deploy.options import ONNXRUNTIME_OPSET
+from hrvit_deploy.options import ONNXRUNTIME_OPSET, Precision
 
 # Protocol buffers end at 2 GB; some readers already stumble a little before.
 INLINE_LIMIT = 2_000_000_000
@@ -17,6 +17,11 @@ INLINE_LIMIT = 2_000_000_000
 EXTERNAL_THRESHOLD = 1024
 NEWEST_OPSET = onnx.defs.onnx_opset_version()
 
+# Narrow types by their place in ONNX's list.
+ELEMENT_TYPES = {
+    Precision.FP16: int(TensorProto.FLOAT16),
+    Precision.BF16: int(TensorProto.BFLOAT16),
+}
 # Nodes that only move values; their outputs are as large as their inputs.
 MOVES = frozenset(
     {

@@ -193,7 +193,9 @@ def verify(
     from hrvit_deploy.runners.open_ import open_runner
 
     manifest = artefact.manifest
-    ours = contender_for(artefact, provider=provider, checkpoint=checkpoint)
+    ours = replace(
+        contender_for(artefact, provider=provider, checkpoint=checkpoint), rounded=True
+    )
     theirs = contender_for(
         against or artefact, eager=against is None, provider=provider, checkpoint=checkpoint
     )
@@ -213,7 +215,10 @@ def verify(
             progress,
             total=pictures.count,
         )
-    return record(artefact, parity=parity)
+    narrow = manifest.precision in (Precision.FP16, Precision.BF16)
+    emulated = narrow and candidate.device == "cpu"
+    how = f"{candidate.name}, every {manifest.precision} tensor rounded" if emulated else ""
+    return record(artefact, parity=replace(parity, candidate=how or candidate.name))
 
 
 def contender_for(

@@ -18,16 +18,12 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 from hrvit_deploy.errors import PrecisionError
 from hrvit_deploy.export.hard_swish import split_hard_swish
 from hrvit_deploy.export.magnitudes import float_tensors
-from hrvit_deploy.graphs import opset_of, set_opset
+from hrvit_deploy.graphs import ELEMENT_TYPES, opset_of, set_opset
 from hrvit_deploy.options import BFLOAT16_OPSET, Precision
 
 FLOAT16_MAX = 65504.0
 # Real images are few and the largest value over all of them is not the largest there is.
 HEADROOM = 4.0
-ELEMENT_TYPES = {
-    Precision.FP16: int(TensorProto.FLOAT16),
-    Precision.BF16: int(TensorProto.BFLOAT16),
-}
 NUMPY_TYPES: dict[int, type] = {
     int(TensorProto.FLOAT16): np.float16,
     int(TensorProto.BFLOAT16): ml_dtypes.bfloat16,

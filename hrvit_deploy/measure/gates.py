@@ -56,8 +56,9 @@ class Gates:
 #   bf16 segment 512       1e-1        1e-2        1e-4          4e-2
 #
 # That is about 3 u in the mean and ten times as much at worst. Gates leave a factor of
-# three to six for other networks and other orders of summation, and fifteen in float32,
-# where a GPU may choose faster convolutions; TF32 is no float32 and needs fp16's gates.
+# three to ten for other networks, narrow ones above all, and other orders of summation, and
+# fifteen in float32, where a GPU may choose faster convolutions; TF32 is no float32 and
+# needs fp16's gates.
 # A mistake in the graph, such as a wrong mask or norm, errs by a tenth or more.
 #
 # Agreement falls because of near ties, which random weights have more of than trained ones:
@@ -69,7 +70,7 @@ class Gates:
 GATES = {
     Precision.FP32: Gates(max_error=1e-4, mean_error=1e-5, cosine=0.999999, agreement=0.999),
     Precision.FP16: Gates(max_error=0.1, mean_error=6e-3, cosine=0.9999, agreement=0.98),
-    Precision.BF16: Gates(max_error=0.6, mean_error=4e-2, cosine=0.999, agreement=0.85),
+    Precision.BF16: Gates(max_error=1.0, mean_error=8e-2, cosine=0.995, agreement=0.85),
     Precision.INT8: Gates(max_error=2.0, mean_error=0.15, cosine=0.98, agreement=0.8),
     Precision.FP8: Gates(max_error=2.5, mean_error=0.2, cosine=0.97, agreement=0.75),
 }

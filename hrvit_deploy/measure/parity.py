@@ -155,7 +155,15 @@ def judge_scores(
             f" first in {errors.first_not_finite}",
         )
     return Parity(
-        reference, images, **measured, passed=not faults, gates=limits, note="; ".join(faults)
+        reference=reference,
+        images=images,
+        max_abs=errors.max_abs,
+        mean_abs=errors.mean_abs,
+        cosine=errors.cosine,
+        agreement=agreement.share,
+        passed=not faults,
+        gates=limits,
+        note="; ".join(faults),
     )
 
 

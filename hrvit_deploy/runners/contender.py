@@ -42,6 +42,8 @@ class Contender:
         threads: Of a CPU runner; None for one per physical core this process may use.
         batch: Images per run, for an artefact whose batch is dynamic and for PyTorch.
         checkpoint: Weights for PyTorch; empty for those the artefact's sidecar names.
+        rounded: Round every tensor of a float16 graph as the graph says, where
+            onnxruntime would compute in float32 on a CPU: true, and slower.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Contender:
     threads: int | None = None
     batch: int = 1
     checkpoint: str = ""
+    rounded: bool = False
 
     @property
     def device(self) -> str:

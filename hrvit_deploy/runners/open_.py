@@ -60,23 +60,26 @@ def _open(contender: Contender, artefact: Artefact, folder: Path) -> Runner:
 def runnable_graph(artefact: Artefact, contender: Contender, folder: Path) -> Path:
     """The graph as onnxruntime can run it; a copy in ``folder`` where it cannot as it is.
 
-    bfloat16 is emulated on the CPU, and opsets newer than onnxruntime knows are brought
-    down; either computes what the graph says.
+    Opsets newer than onnxruntime knows are brought down. On a CPU, bfloat16 is emulated,
+    and float16 too where the contender is to round as the graph says.
     """
-    graph = artefact.manifest.graph
-    on_cpu = contender.provider.device == "cpu"
-    bfloat16 = artefact.manifest.precision is Precision.BF16 and on_cpu
+    graph, precision = artefact.manifest.graph, artefact.manifest.precision
+    rounded = contender.provider.device == "cpu" and (
+        precision is Precision.BF16 or (precision is Precision.FP16 and contender.rounded)
+    )
     too_new = graph is not None and graph.opset > ONNXRUNTIME_OPSET
-    if not bfloat16 and not too_new:
+    if not rounded and not too_new:
         return artefact.path
     import onnx
 
-    from hrvit_deploy.graphs import runnable, write_graph
-    from hrvit_deploy.runners.bfloat16 import emulate_bfloat16
+    from hrvit_deploy.graphs import ELEMENT_TYPES, runnable, write_graph
+    from hrvit_deploy.runners.rounding import round_everywhere
 
     model = runnable(onnx.load(artefact.path))
+    if rounded:
+        model = round_everywhere(model, ELEMENT_TYPES[precision])
     copy = folder / artefact.path.name
-    write_graph(emulate_bfloat16(model) if bfloat16 else model, copy)
+    write_graph(model, copy)
     return copy
 
 

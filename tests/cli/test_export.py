@@ -100,7 +100,7 @@ def test_a_mean_and_deviation_of_ones_own_are_used(run: Run, folder: Path) -> No
     [
         (("--size", "360x640"), 2, "360x640", "352x640 or 384x640"),
         (("--size", "big"), 2, "'big'", "512x1024"),
-        (("--variant", "b9"), 2, "b9", "b1, b2, b3"),
+        (("--variant", "b9"), 2, "there are b1, b2, b3", ".toml"),
         (("--variant", "none.toml"), 1, "none.toml", "path"),
         (("--checkpoint", "none.pth"), 1, "none.pth", "path"),
         (("--output", "classmap"), 2, "classmap", "logits or probabilities"),

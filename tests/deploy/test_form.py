@@ -62,11 +62,10 @@ def test_the_defaults_are_exact_at_every_size(task: Task, size: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("task", Task)
-def test_any_one_may_be_left_out(task: Task, name: str) -> None:
-    form = deploy(tiny(task), SIZE, choose(without=(name,)))
+def test_any_one_may_be_left_out(name: str) -> None:
+    form = deploy(tiny(Task.SEGMENT), SIZE, choose(without=(name,)))
     assert name not in form.changes
-    assert error_of(form, task) < TOLERANCE
+    assert error_of(form, Task.SEGMENT) < TOLERANCE
 
 
 def test_none_at_all_is_the_network_itself() -> None:

@@ -20,7 +20,7 @@ from hrvit_deploy.export.magnitudes import measure
 from hrvit_deploy.export.precision import FLOAT16_MAX, HEADROOM, find_islands, retype
 from hrvit_deploy.options import Precision
 from hrvit_deploy.progress import Silent
-from hrvit_deploy.runners.bfloat16 import emulate_bfloat16
+from hrvit_deploy.runners.rounding import round_everywhere
 
 HALF = int(TensorProto.FLOAT16)
 BFLOAT = int(TensorProto.BFLOAT16)
@@ -69,7 +69,7 @@ def answers(model: ModelProto, folder: Path, image: NDArray[Any]) -> Arrays:
     """What a graph of any precision makes of an image."""
     onnx.checker.check_model(model, full_check=True)
     if BFLOAT in types_of(model).values():
-        model = emulate_bfloat16(model)
+        model = round_everywhere(model, TensorProto.BFLOAT16)
     return run_graph(model, folder, image=image)
 
 

@@ -13,6 +13,7 @@ import torch
 from graph_making import SIZE, floats
 from networks import CLASSES, TINY, answer, tiny
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from hrvit_deploy import graphs
 from hrvit_deploy.artefact import Artefact, Source, Weights, open_artefact, record, sha256_of
@@ -27,10 +28,10 @@ from hrvit_deploy.options import (
     Task,
 )
 from hrvit_deploy.progress import Silent
-from hrvit_deploy.runners.bfloat16 import emulate_bfloat16
 from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
 from hrvit_deploy.runners.open_ import open_runner, preparation_for, runnable_graph
 from hrvit_deploy.runners.reference import reference_network
+from hrvit_deploy.runners.rounding import round_everywhere
 from hrvit_deploy.runners.torch_ import CompiledRunner, EagerRunner
 
 IMAGE = floats(1, 3, *SIZE)
@@ -199,7 +200,7 @@ def test_a_bfloat16_graph_is_emulated_on_the_cpu_alone(
     bits = logits.view(np.uint32)
     assert (bits & 0xFFFF == 0).all()
     copy = runnable_graph(narrow, contender(narrow), scratch)
-    assert onnx.load(copy) == emulate_bfloat16(onnx.load(narrow.path))
+    assert onnx.load(copy) == round_everywhere(onnx.load(narrow.path), TensorProto.BFLOAT16)
     assert (
         runnable_graph(narrow, contender(narrow, provider=Provider.CUDA), scratch)
         == narrow.path

@@ -13,8 +13,8 @@ from graph_making import FLOAT, Arrays, Value, floats, make_graph
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from hrvit_deploy.runners.bfloat16 import emulate_bfloat16
 from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
+from hrvit_deploy.runners.rounding import round_everywhere
 
 BF16 = int(TensorProto.BFLOAT16)
 node = helper.make_node
@@ -58,7 +58,7 @@ def by_hand(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def run(model: ModelProto, folder: Path, image: NDArray[Any], *, optimize: bool) -> Arrays:
-    emulated = emulate_bfloat16(model)
+    emulated = round_everywhere(model, TensorProto.BFLOAT16)
     onnx.checker.check_model(emulated, full_check=True)
     path = folder / "emulated.onnx"
     onnx.save(emulated, path)
@@ -125,7 +125,7 @@ def test_signature_and_model_stay_as_they_were() -> None:
     model = network(BF16, BF16)
     before = model.SerializeToString()
 
-    emulated = emulate_bfloat16(model)
+    emulated = round_everywhere(model, TensorProto.BFLOAT16)
 
     assert model.SerializeToString() == before
     assert list(emulated.graph.input) == list(model.graph.input)
@@ -139,4 +139,33 @@ def test_a_float32_graph_stays_the_same() -> None:
         [Value("logits", (1, 2))],
     )
 
-    assert list(emulate_bfloat16(model).graph.node) == list(model.graph.node)
+    assert list(round_everywhere(model, TensorProto.BFLOAT16).graph.node) == list(
+        model.graph.node
+    )
+
+
+def test_float16_overflows_where_it_would() -> None:
+    """onnxruntime alone computes this in float32 and returns 1000."""
+    big = numpy_helper.from_array(np.array(1000, np.float16), "big")
+    model = make_graph(
+        [
+            node("Constant", [], ["big"], "big", value=big),
+            node("Cast", ["image"], ["narrow"], "in", to=TensorProto.FLOAT16),
+            node("Mul", ["narrow", "big"], ["product"], "mul"),
+            node("Sqrt", ["product"], ["root"], "sqrt"),
+            node("Cast", ["root"], ["logits"], "out", to=FLOAT),
+        ],
+        Value("image", (1, 2), FLOAT),
+        [Value("logits", (1, 2), FLOAT)],
+        {},
+        20,
+    )
+    emulated = round_everywhere(model, TensorProto.FLOAT16)
+
+    answers = onnx.reference.ReferenceEvaluator(emulated).run(
+        None, {"image": np.array([[1000, 4]], np.float32)}
+    )
+
+    roots = np.asarray(answers[0])
+    assert np.isinf(roots[0, 0])
+    assert roots[0, 1] == np.float16(np.sqrt(4000))

@@ -1,4 +1,4 @@
-"""A bfloat16 graph as one onnxruntime can run on a CPU, rounding where it would round."""
+"""A narrow graph as onnxruntime can run it on a CPU, rounding wherever the graph does."""
 
 from __future__ import annotations
 
@@ -7,51 +7,55 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape
 
 from hrvit_deploy.graphs import MOVES
 
-BF16 = int(TensorProto.BFLOAT16)
 FLOAT = int(TensorProto.FLOAT)
 
 
-def emulate_bfloat16(model: ModelProto) -> ModelProto:
-    """Compute in float32 and round every bfloat16 tensor to bfloat16.
+def round_everywhere(model: ModelProto, narrow_type: int) -> ModelProto:
+    """Compute in float32 and round every narrow tensor to its type.
 
-    onnxruntime has no bfloat16 kernels for a CPU. Accelerators accumulate products in
-    float32 and round the result, which is what this does.
+    On a CPU, onnxruntime has no bfloat16 kernels, and for much of float16 it computes in
+    float32 and drops the roundings between: neither shows what an accelerator would
+    return, nor that a value overflows. Accelerators accumulate products in float32 and
+    round the result, which is what this does.
 
     Args:
-        model: A graph typed in bfloat16; its inputs and outputs keep their types.
+        model: A graph typed in ``narrow_type``; its inputs and outputs keep their types.
+        narrow_type: ``TensorProto.FLOAT16`` or ``TensorProto.BFLOAT16``.
     """
     emulated = ModelProto()
     emulated.CopyFrom(model)
     graph = emulated.graph
-    narrow = _bfloat16_tensors(model)
+    narrow = _tensors_of(model, narrow_type)
     nodes = [_cast(i.name, _wide(i.name), FLOAT) for i in graph.input if i.name in narrow]
     for node in graph.node:
-        nodes.extend(_rounded(node, narrow))
-    nodes.extend(_cast(_wide(o.name), o.name, BF16) for o in graph.output if o.name in narrow)
-    weights = [_widened(weight) for weight in graph.initializer]
+        nodes.extend(_rounded(node, narrow, narrow_type))
+    nodes.extend(
+        _cast(_wide(o.name), o.name, narrow_type) for o in graph.output if o.name in narrow
+    )
+    weights = [_widened(weight, narrow_type) for weight in graph.initializer]
     del graph.node[:], graph.initializer[:], graph.value_info[:]
     graph.node.extend(nodes)
     graph.initializer.extend(weights)
     return emulated
 
 
-def _bfloat16_tensors(model: ModelProto) -> set[str]:
+def _tensors_of(model: ModelProto, element_type: int) -> set[str]:
     inferred = shape_inference.infer_shapes(model).graph
     return {
         info.name
         for info in (*inferred.value_info, *inferred.input, *inferred.output)
-        if info.type.tensor_type.elem_type == BF16
+        if info.type.tensor_type.elem_type == element_type
     }
 
 
-def _rounded(node: NodeProto, narrow: set[str]) -> list[NodeProto]:
+def _rounded(node: NodeProto, narrow: set[str], narrow_type: int) -> list[NodeProto]:
     """The node on float32 tensors, its results rounded."""
     changed = NodeProto()
     changed.CopyFrom(node)
     changed.input[:] = [_wide(name) if name in narrow else name for name in node.input]
     if node.op_type == "Cast":
         for attribute in changed.attribute:
-            attribute.i = FLOAT if attribute.i == BF16 else attribute.i
+            attribute.i = FLOAT if attribute.i == narrow_type else attribute.i
     rounding = []
     for index, name in enumerate(node.output):
         if name not in narrow:
@@ -61,7 +65,7 @@ def _rounded(node: NodeProto, narrow: set[str]) -> list[NodeProto]:
             continue
         changed.output[index] = f"{name}:exact"
         rounding += [
-            _cast(f"{name}:exact", f"{name}:rounded", BF16),
+            _cast(f"{name}:exact", f"{name}:rounded", narrow_type),
             _cast(f"{name}:rounded", _wide(name), FLOAT),
         ]
     return [changed, *rounding]
@@ -75,8 +79,8 @@ def _cast(source: str, target: str, to: int) -> NodeProto:
     return helper.make_node("Cast", [source], [target], name=f"round:{target}", to=to)
 
 
-def _widened(weight: TensorProto) -> TensorProto:
-    if weight.data_type != BF16:
+def _widened(weight: TensorProto, narrow_type: int) -> TensorProto:
+    if weight.data_type != narrow_type:
         return weight
     return numpy_helper.from_array(
         numpy_helper.to_array(weight).astype(np.float32), weight.name
