@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto, version_converter
 
 from hrvit_deploy.errors import ExportError
@@ -48,7 +49,7 @@ def write_graph(model: ModelProto, path: Path, *, limit: int = INLINE_LIMIT) -> 
         path: Where to.
         limit: Largest file in bytes that holds its own weights.
     """
-    if model.ByteSize() <= limit:
+    if not is_large(model, limit):
         onnx.save(model, path)
         return
     onnx.save(
@@ -59,6 +60,16 @@ def write_graph(model: ModelProto, path: Path, *, limit: int = INLINE_LIMIT) -> 
         location=external_name(path),
         size_threshold=EXTERNAL_THRESHOLD,
     )
+    # onnx makes it for the owner alone; whoever may read the graph needs it too.
+    path.with_name(external_name(path)).chmod(path.stat().st_mode)
+
+
+def is_large(model: ModelProto, limit: int = INLINE_LIMIT) -> bool:
+    """Whether the graph needs more than ``limit`` bytes, weights included."""
+    try:
+        return int(model.ByteSize()) > limit
+    except EncodeError:
+        return True  # Past 2 GB protocol buffers cannot even count.
 
 
 def external_name(path: Path) -> str:
@@ -100,6 +111,11 @@ def set_opset(model: ModelProto, opset: int) -> ModelProto:
     """
     if opset_of(model) == opset:
         return model
+    if is_large(model):
+        raise ExportError(
+            f"the graph is over 2 GB, too large for onnx to bring it to opset {opset}",
+            f"take --opset {opset_of(model)}",
+        )
     try:
         return version_converter.convert_version(model, opset)
     except (RuntimeError, version_converter.ConvertError) as error:

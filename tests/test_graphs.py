@@ -222,3 +222,64 @@ def test_nodes_are_counted_by_operator() -> None:
         ("MatMul", 1),
         ("HardSwish", 1),
     ]
+
+
+def test_weights_beside_a_graph_may_be_read_by_whoever_may_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    graphs.write_graph(network(), path, limit=100)
+    (data,) = graphs.external_files(path)
+    assert data.stat().st_mode == path.stat().st_mode
+
+
+def test_size_decides_what_is_large() -> None:
+    size = network().ByteSize()
+    assert graphs.is_large(network(), size - 1)
+    assert not graphs.is_large(network(), size)
+    assert not graphs.is_large(network())
+
+
+def test_a_large_graph_keeps_its_opset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "is_large", lambda _: True)
+    assert graphs.opset_of(graphs.set_opset(network(), 20)) == 20
+    with pytest.raises(ExportError) as caught:
+        graphs.set_opset(network(), 22)
+    assert "is over 2 GB" in caught.value.message
+    assert caught.value.hint == "take --opset 20"
+
+
+@pytest.mark.slow
+def test_a_graph_over_2_gb_is_written_checked_and_runs(tmp_path: Path) -> None:
+    # Nine weights of a quarter of a gigabyte, which protocol buffers cannot hold.
+    path, rows = tmp_path / "net.onnx", 1 << 23
+    names = [f"w{index}" for index in range(9)]
+    picked = [node("Gather", [name, "index"], [f"{name}:row"]) for name in names]
+    model = make_graph(
+        [
+            *picked,
+            node("Sum", [f"{name}:row" for name in names], ["sum"]),
+            node("Add", ["sum", "image"], ["logits"]),
+        ],
+        Value("image", (1, 8)),
+        [Value("logits", (1, 8))],
+        {name: np.zeros((1, 8), np.float32) for name in names} | {"index": np.array([-1])},
+    )
+    for number, weight in enumerate(model.graph.initializer[:9]):
+        values = np.zeros((rows, 8), np.float32)
+        values[-1] = number
+        weight.dims[:] = values.shape
+        weight.raw_data = values.tobytes()
+    assert graphs.is_large(model)
+
+    graphs.write_graph(model, path)
+    del model
+
+    try:
+        (data,) = graphs.external_files(path)
+        assert data.stat().st_size > 1 << 31
+        graphs.check_graph(path)
+        image = floats(1, 8)
+        answer = run_graph(path, tmp_path, image=image)["logits"]
+        np.testing.assert_allclose(answer, image + sum(range(9)), atol=1e-5)
+    finally:
+        # Not to be kept with the other remains of a test run.
+        path.with_name(graphs.external_name(path)).unlink()

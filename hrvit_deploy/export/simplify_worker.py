@@ -17,11 +17,10 @@ def main(source: Path, target: Path) -> None:
     """Simplify one file into another."""
     absent: dict[str, Any] = dict.fromkeys(UNUSED)
     sys.modules.update(absent)
-    import onnx
     import onnxsim
 
-    simplified, _ = onnxsim.simplify(onnx.load(source), certify=False)
-    onnx.save(simplified, target)
+    # From file to file, as graphs over 2 GB cannot be handed over in memory.
+    onnxsim.simplify(str(source), certify=False, output_path=str(target))
 
 
 if __name__ == "__main__":

@@ -219,6 +219,11 @@ def narrow(
     half_io: bool,
 ) -> tuple[ModelProto, dict[str, float]]:
     """The graph in that precision, and the nodes that had to stay float32."""
+    if graphs.is_large(model):
+        raise PrecisionError(
+            f"the graph is over 2 GB, too large for onnx to type it in {precision}",
+            "export it in fp32",
+        )
     # bfloat16 reaches as far as float32, so nothing needs measuring for it.
     needed = precision is Precision.FP16
     magnitudes = measure(model, batches, progress) if needed else {}

@@ -49,7 +49,7 @@ def trace(
             torch.onnx.export(
                 network,
                 (example_input(taken),),
-                path,
+                str(path),
                 dynamo=False,
                 opset_version=opset,
                 input_names=[taken.name],

@@ -438,3 +438,15 @@ def test_only_float16_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert typed.graph.node
     with pytest.raises(KeyboardInterrupt):
         stage.narrow(model, Precision.FP16, [], Silent(), half_io=False)
+
+
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
+def test_a_graph_over_2_gb_cannot_be_narrowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: Precision
+) -> None:
+    monkeypatch.setattr(graphs, "is_large", lambda *_: True)
+    with pytest.raises(PrecisionError) as caught:
+        export(tmp_path, replace(PLAIN, precision=precision, opset=22))
+    assert "over 2 GB" in caught.value.message
+    assert caught.value.hint == "export it in fp32"
+    assert not contents(tmp_path)

@@ -88,3 +88,16 @@ def test_no_warnings_reach_the_user(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         trace(Scale(), tmp_path / "graph.onnx", *infos("batch"), 20)
+
+
+def test_pytorch_is_told_where_to_put_weights_over_2_gb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It writes them beside a file it knows by a name in plain text, and no other.
+    named: list[object] = []
+    monkeypatch.setattr(
+        torch.onnx, "export", lambda *arguments, **_: named.append(arguments[2])
+    )
+    trace(Scale(), tmp_path / "net.onnx", *infos(1), TRACER_OPSET)
+    assert named == [str(tmp_path / "net.onnx")]
+    assert type(named[0]) is str
