@@ -124,7 +124,8 @@ def _ends_early(path: Path, head: bytes, reason: str) -> bool:
     """Whether a file in the legacy format is shorter than it says; nothing in it is run."""
     if not _begins(head, LEGACY):
         return False
-    with path.open("rb") as file:
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
             for _ in range(LEGACY_PICKLES):
                 for _ in pickletools.genops(file):

@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,12 @@ def bytes_of(form: str, extra: Any = None) -> bytes:
         _use_new_zipfile_serialization=form == "zip",
     )
     return buffer.getvalue()
+
+
+@cache
+def whole(form: str) -> bytes:
+    """The same file each time; the legacy format holds addresses in memory."""
+    return bytes_of(form)
 
 
 def refusal(folder: Path, name: str, content: bytes) -> CheckpointError:
@@ -133,6 +140,7 @@ def test_an_empty_file_is_named_as_such(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("form", SUFFIXES)
 @settings(
     max_examples=60,
+    derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -140,7 +148,7 @@ def test_an_empty_file_is_named_as_such(tmp_path: Path, suffix: str) -> None:
 def test_damaged_files_are_one_line_or_load(
     tmp_path: Path, form: str, data: st.DataObject
 ) -> None:
-    content = bytearray(bytes_of(form))
+    content = bytearray(whole(form))
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(0, len(content) - 1))
         content[place] = data.draw(st.integers(0, 255))
