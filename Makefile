@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests share the cores as processes; threads within each would only spin against the others.
+JOBS ?= auto
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 SETUP := $(VENV)/.setup
 
 .PHONY: setup run test test-fast lint types architecture check readme clean
@@ -19,10 +22,10 @@ run: setup
 	$(BIN)/hrvit-deploy run --variant b1
 
 test: setup
-	$(BIN)/pytest
+	$(PYTEST)
 
 test-fast: setup
-	$(BIN)/pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 lint: setup
 	$(BIN)/ruff check .

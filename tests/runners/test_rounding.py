@@ -12,6 +12,7 @@ import pytest
 from graph_making import FLOAT, Arrays, Value, floats, make_graph
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
 from hrvit_deploy.runners.rounding import round_everywhere
@@ -162,7 +163,7 @@ def test_float16_overflows_where_it_would() -> None:
     )
     emulated = round_everywhere(model, TensorProto.FLOAT16)
 
-    evaluator = onnx.reference.ReferenceEvaluator(emulated)
+    evaluator = ReferenceEvaluator(emulated)
     (answer,) = evaluator.run(None, {"image": np.array([[1000, 4]], np.float32)})
     roots = np.asarray(answer)
 
