@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Tests share the cores as processes; threads within each would only spin against the others.
 JOBS ?= auto
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile
 SETUP := $(VENV)/.setup
 
 .PHONY: setup run test test-fast lint types architecture check readme clean

@@ -122,9 +122,12 @@ def test_a_checkpoint_of_no_clear_task_asks_for_one(
 
 def test_costs_are_those_at_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(
-        model_network, "count_multiply_adds", lambda *asked: counted.append(asked[:4]) or 7
-    )
+
+    def seven(*asked: Any) -> int:
+        counted.append(asked[:4])
+        return 7
+
+    monkeypatch.setattr(model_network, "count_multiply_adds", seven)
     trained = load(Request(TINY, Task.SEGMENT, num_classes=CLASSES))
     assert trained.described.multiply_adds == 0
     costs = trained.at(ImageSize(32, 64)).described
