@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests share the cores as processes; threads within each would only spin against the others.
+# Tests share the cores as processes: threads within each would only spin for the others.
 JOBS ?= auto
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile
 SETUP := $(VENV)/.setup
 
 .PHONY: setup run test test-fast lint types architecture check readme clean
