@@ -23,6 +23,7 @@ from hrvit_deploy.model.variants import Variant
 from hrvit_deploy.options import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    Group,
     ImageSize,
     InputFormat,
     OutputFormat,
@@ -31,6 +32,8 @@ from hrvit_deploy.options import (
 )
 
 SCHEMA = 1
+# Where a graph was quantized that carries its ranges already.
+ELSEWHERE = "elsewhere"
 
 
 class Kind(StrEnum):
@@ -56,6 +59,7 @@ class Network:
         seed: Of random weights; unused with a checkpoint.
         weights_key: Entry of the checkpoint the weights were under; empty for a bare one.
         multiply_adds: Of convolutions and products, for one image of the exported size.
+        class_names: In the order of the scores; empty where the checkpoint names none.
     """
 
     variant: Variant
@@ -67,6 +71,7 @@ class Network:
     in_channels: int = 3
     parameters: int = 0
     multiply_adds: int = 0
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,57 @@ class Graph:
 
 
 @dataclass(frozen=True)
+class Quantization:
+    """How values were brought to eight bits.
+
+    Attributes:
+        precision: INT8 or FP8 (E4M3).
+        rest: Type of everything that is not quantized.
+        groups: Kinds of products that were quantized.
+        products: How many multiply in eight bits.
+        kept: Products of those kinds left in float, by name; the worst first.
+        method: How ranges were chosen; ``elsewhere`` for a graph that came quantized.
+        images: How many were calibrated on.
+        images_sha256: Of their contents.
+        random_data: It was calibrated on noise: the ranges mean nothing.
+        ranges_sha256: Of the file of ranges.
+    """
+
+    precision: Precision
+    rest: Precision
+    products: int
+    groups: tuple[Group, ...] = ()
+    kept: tuple[str, ...] = ()
+    method: str = ELSEWHERE
+    images: int = 0
+    images_sha256: str = ""
+    random_data: bool = False
+    ranges_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What eight bits cost in what the network is for.
+
+    Attributes:
+        metric: ``miou``, ``top1``, or ``agreement`` where there are no labels.
+        reference: What the float graph reaches.
+        candidate: What this one reaches.
+        limit: The least that passes.
+        images: How many it was measured on.
+        data: Where those are.
+    """
+
+    metric: str
+    reference: float
+    candidate: float
+    limit: float
+    passed: bool
+    images: int
+    data: str = ""
+
+
+@dataclass(frozen=True)
 class Engine:
     """What the plan holds, and where it runs.
 
@@ -151,6 +207,8 @@ class Engine:
         layers: Type of a layer's first output to the number of such layers.
         products: The same, of convolutions and matrix products alone.
         weight_bytes: Of the constants of the parsed network.
+        quantized_bytes: Of these, the ones stored in eight bits.
+        quantized_layers: Products that multiply in eight bits.
         compute_capabilities: GPUs it runs on; ``12.0+`` means that one and later.
     """
 
@@ -163,6 +221,8 @@ class Engine:
     compute_capabilities: tuple[str, ...] = ()
     gpu: str = ""
     driver: str = ""
+    quantized_layers: int = 0
+    quantized_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -204,6 +264,8 @@ class Manifest:
     graph: Graph | None = None
     engine: Engine | None = None
     parity: Parity | None = None
+    quantization: Quantization | None = None
+    gate: Gate | None = None
     schema: int = SCHEMA
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections import Counter
 from pathlib import Path
 
@@ -9,13 +10,17 @@ import onnx
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto, version_converter
 
+from hrvit_deploy.artefact import Graph, sha256_of
 from hrvit_deploy.errors import ExportError
 from hrvit_deploy.options import ONNXRUNTIME_OPSET, Precision
+from hrvit_deploy.version import VERSION
 
 # Protocol buffers end at 2 GB; some readers already stumble a little before.
 INLINE_LIMIT = 2_000_000_000
 # Tensors below this stay in the graph, where readers look for shapes and axes.
 EXTERNAL_THRESHOLD = 1024
+# What shapes a graph, and is named in its sidecar.
+TOOLS = ("torch", "onnx", "onnxsim", "onnxruntime", "numpy")
 NEWEST_OPSET = onnx.defs.onnx_opset_version()
 
 # Narrow types by their place in ONNX's list.
@@ -152,3 +157,36 @@ def name_nodes(model: ModelProto) -> ModelProto:
             node.name = name
         taken.add(node.name)
     return model
+
+
+def describe_graph(path: Path, opset: int) -> Graph:
+    """What a written file holds, read back from it.
+
+    Raises:
+        ExportError: It is invalid, or not in the opset it should be in.
+    """
+    check_graph(path)
+    model = onnx.load(path, load_external_data=False)
+    found = opset_of(model)
+    if found != opset:
+        raise ExportError(
+            f"{path.name} was to be opset {opset} and is {found}",
+            "take another --opset; 20 serves every runtime here",
+        )
+    return Graph(
+        opset=found,
+        nodes=count_nodes(model),
+        external_data={f.name: sha256_of(f) for f in external_files(path)},
+    )
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of this package and of the tools that shape a graph."""
+    versions = {"hrvit-deploy": VERSION}
+    for tool in TOOLS:
+        try:
+            versions[tool] = importlib.metadata.version(tool)
+        except importlib.metadata.PackageNotFoundError:
+            # onnxruntime comes under other names too, such as onnxruntime-gpu.
+            continue
+    return versions

@@ -39,6 +39,10 @@ class Precision(StrEnum):
     FP8 = "fp8"
 
 
+# Eight bits and a scale, in place of a narrower type throughout.
+QUANTIZED = (Precision.INT8, Precision.FP8)
+
+
 class InputFormat(StrEnum):
     """``B x 3 x H x W`` float32, normalised; or ``B x H x W x 3`` uint8, as decoded."""
 
@@ -293,6 +297,79 @@ class BuildOptions:
                 )
         if self.strip_weights and not self.refit:
             object.__setattr__(self, "refit", True)
+
+
+class Method(StrEnum):
+    """How the range of a tensor is chosen from its histogram; see docs/calibration.md."""
+
+    ENTROPY = "entropy"
+    PERCENTILE = "percentile"
+    MINMAX = "minmax"
+    MSE = "mse"
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """How ranges are measured.
+
+    Attributes:
+        method: How a range is chosen from a histogram.
+        samples: Images at most, taken evenly from all there are.
+        percentile: Share of magnitudes kept unclipped, in percent; of that method alone.
+        random_data: Calibrate on noise; the ranges and all made from them say so.
+    """
+
+    method: Method = Method.ENTROPY
+    samples: int = 512
+    percentile: float = 99.999
+    random_data: bool = False
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise UsageError(f"cannot calibrate on {self.samples} images", "give 1 or more")
+        if not 50 < self.percentile <= 100:
+            raise UsageError(
+                f"a percentile of {self.percentile} would clip most of every tensor",
+                "give percent above 50 and up to 100, such as 99.99",
+            )
+
+
+class Group(StrEnum):
+    """Kinds of products, as quantization tells them apart; see docs/quantization.md."""
+
+    LINEAR = "linear"
+    POINTWISE = "pointwise"
+    DENSE = "dense"
+    DEPTHWISE = "depthwise"
+    ATTENTION = "attention"
+    CLASSIFIER = "classifier"
+
+
+# What loses little in eight bits and multiplies most.
+DEFAULT_GROUPS = (Group.LINEAR, Group.POINTWISE, Group.DENSE)
+
+
+@dataclass(frozen=True)
+class QuantizeOptions:
+    """Which products are quantized, and to what. The others keep the graph's type.
+
+    Attributes:
+        precision: INT8 or FP8 (E4M3).
+        groups: Kinds of products to quantize.
+        keep: Names of ONNX nodes left in float all the same.
+    """
+
+    precision: Precision = Precision.INT8
+    groups: tuple[Group, ...] = DEFAULT_GROUPS
+    keep: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.precision not in QUANTIZED:
+            raise UsageError(f"{self.precision} is not quantized", f"take {join(QUANTIZED)}")
+        if not self.groups:
+            raise UsageError(
+                "no kind of product is left to quantize", f"choose from {join(Group)}"
+            )
 
 
 def check_output(task: Task, output: OutputFormat, num_classes: int) -> OutputFormat:

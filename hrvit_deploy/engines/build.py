@@ -105,7 +105,11 @@ def build_engine(
         parsed = parse(trt, onnx.path, log, choice.backend)
         counts = count_types(trt, parsed.network)
         graph = onnx.manifest.graph
-        check_precision(counts, options.precision, graph.float32_islands if graph else ())
+        islands = graph.float32_islands if graph else ()
+        asked_of = onnx.manifest.quantization
+        check_precision(
+            counts, options.precision, islands, asked_of.products if asked_of else 1
+        )
         config = configure(trt, parsed, options, choice)
         cached = options.timing_cache and choice.backend is Backend.TENSORRT
         if cached:
@@ -206,6 +210,8 @@ def write_plan(
         layers=counts.layers,
         products=counts.product_types,
         weight_bytes=counts.weight_bytes,
+        quantized_bytes=counts.quantized_bytes,
+        quantized_layers=counts.quantized_layers,
         build_seconds=round(built.seconds, 3),
         compute_capabilities=runs_on(options, choice),
         gpu=choice.gpu.name if choice.gpu else "",

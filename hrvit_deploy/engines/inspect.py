@@ -10,9 +10,9 @@ from types import ModuleType
 from typing import Any
 
 from hrvit_deploy.bindings.log import logger
-from hrvit_deploy.engines.types import QUANTIZED, TYPE_OF
+from hrvit_deploy.engines.types import TYPE_OF
 from hrvit_deploy.errors import PrecisionError
-from hrvit_deploy.options import Precision
+from hrvit_deploy.options import QUANTIZED, Precision
 
 # The inspector's words differ between versions: "Half", "FP16", "Row major linear FP16".
 SPELLINGS = (

@@ -14,7 +14,7 @@ from typing import Any
 
 from hrvit_deploy.bindings.dtypes import type_name
 from hrvit_deploy.errors import PrecisionError
-from hrvit_deploy.options import Precision
+from hrvit_deploy.options import QUANTIZED, Precision
 
 TYPE_OF = {
     Precision.FP32: "float32",
@@ -23,7 +23,7 @@ TYPE_OF = {
     Precision.INT8: "int8",
     Precision.FP8: "float8_e4m3fn",
 }
-QUANTIZED = (Precision.INT8, Precision.FP8)
+EIGHT_BITS = frozenset(TYPE_OF[precision] for precision in QUANTIZED)
 # How many layers an error names before it stops.
 NAMED = 3
 
@@ -37,11 +37,18 @@ class TypeCounts:
         products: Name of a convolution or matrix product to the type it multiplies in:
             its inputs' type, that of the quantized values where they come dequantized.
         weight_bytes: Of all constants and kernels.
+        quantized_bytes: Of these, the ones stored in eight bits.
     """
 
     layers: dict[str, int]
     products: dict[str, str]
     weight_bytes: int
+    quantized_bytes: int = 0
+
+    @property
+    def quantized_layers(self) -> int:
+        """How many products multiply in INT8 or E4M3."""
+        return sum(kind in EIGHT_BITS for kind in self.products.values())
 
     @property
     def product_types(self) -> dict[str, int]:
@@ -59,20 +66,27 @@ def count_types(trt: ModuleType, network: Any) -> TypeCounts:
     # Names may repeat, and a count must not lose a layer to that.
     layers: Counter[str] = Counter()
     products: dict[str, str] = {}
-    weight_bytes = 0
+    weight_bytes = quantized_bytes = 0
     dequantized = _dequantized(trt, network)
     for layer in layers_of(network):
-        if layer.num_outputs:
-            layers[type_name(trt, layer.get_output(0).dtype)] += 1
+        kind = type_name(trt, layer.get_output(0).dtype) if layer.num_outputs else ""
+        if kind:
+            layers[kind] += 1
         if _is_product(trt, layer):
             name = layer.name if layer.name not in products else f"{layer.name}#{len(products)}"
             products[name] = _product_type(trt, layer, dequantized)
-        weight_bytes += _weight_bytes(trt, layer)
-    return TypeCounts(dict(layers.most_common()), products, weight_bytes)
+        size = _weight_bytes(trt, layer)
+        weight_bytes += size
+        if kind in EIGHT_BITS:
+            quantized_bytes += size
+    return TypeCounts(dict(layers.most_common()), products, weight_bytes, quantized_bytes)
 
 
 def check_precision(
-    counts: TypeCounts, asked: Precision, float32_islands: Collection[str] = ()
+    counts: TypeCounts,
+    asked: Precision,
+    float32_islands: Collection[str] = (),
+    quantized: int = 1,
 ) -> None:
     """Refuse a network that does not multiply in the type asked for.
 
@@ -84,6 +98,7 @@ def check_precision(
         counts: From :func:`count_types`.
         asked: The precision.
         float32_islands: Names of ONNX nodes meant to stay in float32.
+        quantized: How many products at the least must multiply in eight bits.
 
     Raises:
         PrecisionError: With the counts.
@@ -96,10 +111,12 @@ def check_precision(
             "make the graph again with hrvit-deploy export",
         )
     if asked in QUANTIZED:
-        if wanted not in counts.product_types:
+        number = counts.product_types.get(wanted, 0)
+        if number < quantized:
+            fault = f"only {number} of {quantized} products take"
             raise PrecisionError(
-                f"{asked} was asked for, but no product takes {wanted} values"
-                f" (products: {found})",
+                f"{asked} was asked for, but {fault if number else 'no product takes'}"
+                f" {wanted} values (products: {found})",
                 "run hrvit-deploy calibrate and quantize on the graph first",
             )
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -38,9 +37,7 @@ from hrvit_deploy.export.trace import TRACER_OPSET, trace
 from hrvit_deploy.model.network import Network as TorchNetwork
 from hrvit_deploy.options import ExportOptions, Precision
 from hrvit_deploy.progress import Progress, working
-from hrvit_deploy.version import VERSION
 
-TOOLS = ("torch", "onnx", "onnxsim", "onnxruntime", "numpy")
 # Types of floating inputs and outputs once --half-io has narrowed them.
 HALF_TYPES = {Precision.FP16: "float16", Precision.BF16: "bfloat16"}
 Batches = Sequence[NDArray[Any]]
@@ -110,7 +107,7 @@ def export_onnx(
         written = folder / path.name
         graphs.write_graph(graphs.set_opset(model, options.opset), written)
         graph = replace(
-            describe_graph(written, options.opset),
+            graphs.describe_graph(written, options.opset),
             rewrites=tuple(name for name, places in subject.form.changes.items() if places),
             simplified=not note,
             note=note,
@@ -151,7 +148,7 @@ def _describe(subject: Subject, options: ExportOptions, graph: Graph, sha256: st
         inputs=(_narrow_info(taken, options),),
         outputs=(_narrow_info(returned, options),),
         preparation=subject.preparation,
-        versions=tool_versions(),
+        versions=graphs.tool_versions(),
         options=plain(options),
         sources=subject.sources,
         graph=graph,
@@ -189,12 +186,12 @@ def narrow_artefact(
         )
         written = folder / path.name
         graphs.write_graph(model, written)
-        described = describe_graph(written, graphs.opset_of(model))
+        described = graphs.describe_graph(written, graphs.opset_of(model))
         narrowed = replace(
             manifest,
             sha256=sha256_of(written),
             precision=precision,
-            versions=tool_versions(),
+            versions=graphs.tool_versions(),
             options={**manifest.options, "precision": precision, "opset": described.opset},
             sources=artefact.as_source(),
             graph=replace(
@@ -231,39 +228,6 @@ def narrow(
     if typed.islands:
         progress.note(f"{len(typed.islands)} nodes stay float32: their values are too large")
     return typed.model, typed.islands
-
-
-def describe_graph(path: Path, opset: int) -> Graph:
-    """What a written file holds, read back from it.
-
-    Raises:
-        ExportError: It is invalid, or not in the opset it should be in.
-    """
-    graphs.check_graph(path)
-    model = onnx.load(path, load_external_data=False)
-    found = graphs.opset_of(model)
-    if found != opset:
-        raise ExportError(
-            f"{path.name} was to be opset {opset} and is {found}",
-            "take another --opset; 20 serves every runtime here",
-        )
-    return Graph(
-        opset=found,
-        nodes=graphs.count_nodes(model),
-        external_data={f.name: sha256_of(f) for f in graphs.external_files(path)},
-    )
-
-
-def tool_versions() -> dict[str, str]:
-    """Versions of this package and of the tools that shape a graph."""
-    versions = {"hrvit-deploy": VERSION}
-    for tool in TOOLS:
-        try:
-            versions[tool] = importlib.metadata.version(tool)
-        except importlib.metadata.PackageNotFoundError:
-            # onnxruntime comes under other names too, such as onnxruntime-gpu.
-            continue
-    return versions
 
 
 def _narrow_info(info: TensorInfo, options: ExportOptions) -> TensorInfo:

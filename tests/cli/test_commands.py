@@ -276,7 +276,7 @@ def test_an_interrupt_is_one_line_and_130(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hrvit_deploy.export.stage.describe_graph", interrupt)
+    monkeypatch.setattr("hrvit_deploy.graphs.describe_graph", interrupt)
     before = sorted(folder.rglob("*"))
 
     ran = run("export", "--variant", str(TINY), "--size", "64", "--samples", "1", "--json")

@@ -387,7 +387,7 @@ def test_a_graph_in_another_opset_than_asked_for_fails(tmp_path: Path) -> None:
     path = export(tmp_path).path
 
     with pytest.raises(ExportError) as caught:
-        stage.describe_graph(path, 21)
+        graphs.describe_graph(path, 21)
 
     assert "was to be opset 21 and is 20" in caught.value.message
     assert "--opset" in caught.value.hint

@@ -1,0 +1,188 @@
+"""What quantizing each product alone does to the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrvit_deploy.artefact import Manifest
+from hrvit_deploy.calib.policy import Product
+from hrvit_deploy.calib.switches import SWITCHES
+from hrvit_deploy.errors import InputError
+from hrvit_deploy.images import NamedImage
+from hrvit_deploy.measure.confusion import ConfusionMatrix
+from hrvit_deploy.measure.labels import Labels, labels_of
+from hrvit_deploy.measure.parity import Agreement, Errors
+from hrvit_deploy.measure.verify import Side, side_of
+from hrvit_deploy.options import Group, OutputFormat, Task
+from hrvit_deploy.progress import Progress
+from hrvit_deploy.runners.protocol import Closing, Inputs, Outputs, Runner
+
+METRICS = {Task.SEGMENT: "miou", Task.CLASSIFY: "top1"}
+
+
+class Labelled(NamedTuple):
+    """An image and, where it is known, what is where in it.
+
+    Attributes:
+        labels: ``1 x H x W`` or ``1`` class indices at the network's size, -1 where nobody
+            knows; or None.
+    """
+
+    image: NamedImage
+    labels: Labels | None = None
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What one product loses to eight bits, all others in float.
+
+    Attributes:
+        name: Of its node.
+        group: Of products it is of.
+        cosine: Of the answers with those of the float graph, all elements as one vector.
+        agreement: Share of pixels, or images, that keep their class.
+        score: The task's metric, mIoU or top-1, where there are labels.
+    """
+
+    name: str
+    group: Group
+    cosine: float
+    agreement: float
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Every product's damage, the worst first, beside the float graph's score.
+
+    Attributes:
+        metric: ``miou`` or ``top1``; empty without labels.
+    """
+
+    damages: tuple[Damage, ...]
+    images: int
+    metric: str = ""
+    reference: float | None = None
+
+
+class SwitchedRunner(Closing):
+    """A graph with switches, some of them on."""
+
+    def __init__(self, runner: Runner, count: int) -> None:
+        self.name, self.device = runner.name, runner.device
+        self.settings: dict[str, Any] = runner.settings
+        self.on: NDArray[np.bool_] = np.zeros(count, np.bool_)
+        self._runner = runner
+
+    def run(self, inputs: Inputs) -> Outputs:
+        """One batch with the switches as they are; see the protocol."""
+        return self._runner.run({**inputs, SWITCHES: self.on})
+
+    def close(self) -> None:
+        """Close the runner inside."""
+        self._runner.close()
+
+
+class _Tally:
+    """What is gathered of one setting of the switches."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.errors, self.agreement = Errors(), Agreement()
+        self.confusion = ConfusionMatrix(num_classes)
+
+
+def measure_sensitivity(
+    manifest: Manifest,
+    runner: SwitchedRunner,
+    products: Sequence[Product],
+    images: Iterable[Labelled],
+    progress: Progress,
+    *,
+    total: int,
+) -> Sensitivity:
+    """Switch on one product after another and compare with the float graph.
+
+    Args:
+        manifest: Of the float graph.
+        runner: Of its switched form, a switch for each product.
+        products: In the order of the switches.
+        images: Real ones; each goes through the network once for every product.
+        progress: Advanced once an image and product.
+        total: How many images there will be.
+
+    Raises:
+        InputError: No images.
+    """
+    side = replace(side_of(manifest, runner), batch=1)
+    classes = manifest.network.num_classes
+    tallies = [_Tally(classes) for _ in products]
+    float_tally, count, labelled = _Tally(classes), 0, False
+    step = progress.start("Quantizing one product at a time", total * len(products))
+    try:
+        for image, truth in images:
+            count += 1
+            labelled = labelled or truth is not None
+            runner.on[:] = False
+            reference = _answer(side, image)
+            _add(float_tally, side, reference, reference, truth)
+            for index, tally in enumerate(tallies):
+                runner.on[:] = False
+                runner.on[index] = True
+                _add(tally, side, _answer(side, image), reference, truth)
+                step.advance()
+    finally:
+        step.finish()
+    if not count:
+        raise InputError("there is no image to measure on", "give a folder with --images DIR")
+    task = manifest.network.task
+    if not labelled:
+        return Sensitivity(_ranked(products, tallies, None), count)
+    return Sensitivity(
+        _ranked(products, tallies, task), count, METRICS[task], _score(float_tally, task)
+    )
+
+
+def _answer(side: Side, image: NamedImage) -> NDArray[Any]:
+    return next(side.answers([image]))
+
+
+def _add(
+    tally: _Tally,
+    side: Side,
+    answer: NDArray[Any],
+    reference: NDArray[Any],
+    truth: Labels | None,
+) -> None:
+    size = side.preparation.size
+    labels = labels_of(answer, side.output_format, size)
+    if side.output_format is not OutputFormat.CLASSMAP:
+        tally.errors.add("", answer, reference)
+    tally.agreement.add(labels, labels_of(reference, side.output_format, size))
+    if truth is not None:
+        tally.confusion.add(truth, labels, ignore_index=-1)
+
+
+def _ranked(
+    products: Sequence[Product], tallies: Sequence[_Tally], judged: Task | None
+) -> tuple[Damage, ...]:
+    damages = [
+        Damage(
+            product.name,
+            product.group,
+            tally.errors.cosine if tally.errors.count else tally.agreement.share,
+            tally.agreement.share,
+            _score(tally, judged) if judged else None,
+        )
+        for product, tally in zip(products, tallies, strict=True)
+    ]
+    return tuple(sorted(damages, key=lambda damage: (damage.cosine, damage.agreement)))
+
+
+def _score(tally: _Tally, task: Task) -> float:
+    confusion = tally.confusion
+    return confusion.miou if task is Task.SEGMENT else confusion.accuracy
