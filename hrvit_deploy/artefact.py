@@ -268,6 +268,11 @@ class Manifest:
     gate: Gate | None = None
     schema: int = SCHEMA
 
+    @property
+    def float_type(self) -> Precision:
+        """The precision of all that is not in eight bits."""
+        return self.quantization.rest if self.quantization else self.precision
+
 
 @dataclass(frozen=True)
 class Artefact:

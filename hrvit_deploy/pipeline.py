@@ -6,7 +6,7 @@ do they meet. :func:`run_road` is the road in one function.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from hrvit_deploy.errors import GateError
 from hrvit_deploy.measure.gates import GATES, Gates
 from hrvit_deploy.options import (
     BuildOptions,
+    CalibrationOptions,
     ExportOptions,
     ImageSize,
     InputFormat,
@@ -31,12 +32,16 @@ from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from hrvit_deploy.calib.ranges import Ranges
     from hrvit_deploy.images import NamedImage
     from hrvit_deploy.measure.bench import BenchOptions, BenchReport
+    from hrvit_deploy.measure.evaluate import EvaluateOptions, Evaluation
+    from hrvit_deploy.measure.predict import Predictions, PredictOptions
     from hrvit_deploy.trained import Trained
 
 EXPORT_DIR = Path("export")
 ENGINES_DIR = Path("engines")
+CALIB_DIR = Path("calib")
 EAGER = "eager"
 
 
@@ -165,6 +170,31 @@ def build(
     return build_engine(artefact, folder, options, progress)
 
 
+def calibrate(
+    artefact: Artefact,
+    source: Path | None,
+    options: CalibrationOptions,
+    folder: Path,
+    progress: Progress,
+) -> tuple[Path, Ranges]:
+    """The ranges of a float32 graph's activations, measured unless they are there already.
+
+    Args:
+        artefact: The graph.
+        source: A folder of images, a ``.txt`` list or an ``.npz``; None for
+            ``calib/images/``.
+        options: How many, and how to choose ranges.
+        folder: Where the file goes, named after the graph.
+        progress: Told of each step.
+
+    Returns:
+        The file, and what it holds.
+    """
+    from hrvit_deploy.calib.stage import calibrate_artefact
+
+    return calibrate_artefact(artefact, source, options, folder, progress)
+
+
 def verify(
     artefact: Artefact,
     against: Artefact | None,
@@ -215,9 +245,9 @@ def verify(
             progress,
             total=pictures.count,
         )
-    narrow = manifest.precision in (Precision.FP16, Precision.BF16)
+    narrow = manifest.float_type in (Precision.FP16, Precision.BF16)
     emulated = narrow and candidate.device == "cpu"
-    how = f"{candidate.name}, every {manifest.precision} tensor rounded" if emulated else ""
+    how = f"{candidate.name}, every {manifest.float_type} tensor rounded" if emulated else ""
     return record(artefact, parity=replace(parity, candidate=how or candidate.name))
 
 
@@ -357,3 +387,85 @@ def describe_variant(request: Request, size: ImageSize) -> VariantDescription:
 
     rewrites = tuple(RewriteDescription(r.name, r.default, r.summary) for r in REWRITES)
     return VariantDescription(trained.describe(request, size), size, rewrites)
+
+
+def evaluate(
+    artefact: Artefact,
+    data: Path,
+    options: EvaluateOptions,
+    progress: Progress,
+    *,
+    provider: Provider = Provider.CPU,
+    eager: bool = False,
+    compiled: bool = False,
+    threads: int | None = None,
+    checkpoint: str = "",
+    state: Path | None = None,
+) -> Evaluation:
+    """Judge an artefact, or the network it came from, on labelled images.
+
+    Args:
+        artefact: What is judged.
+        data: Folder of ADE20K, Cityscapes or ImageNet.
+        options: What to judge, and how images are looked at.
+        progress: Advanced once an image.
+        provider: What runs it.
+        eager: Judge the network it came from, in eager PyTorch.
+        compiled: The same, compiled.
+        threads: Of a CPU runner.
+        checkpoint: Where the weights lie now, if they moved.
+        state: File that keeps the counts until all images are judged, so that an
+            interrupted run goes on.
+    """
+    from hrvit_deploy.measure.evaluate import evaluate_contender
+
+    contender = contender_for(
+        artefact,
+        eager=eager,
+        compiled=compiled,
+        provider=provider,
+        threads=threads,
+        checkpoint=checkpoint,
+    )
+    return evaluate_contender(contender, data, options, progress, state=state)
+
+
+def predict(
+    artefact: Artefact,
+    images: Sequence[Path],
+    options: PredictOptions,
+    progress: Progress,
+    *,
+    provider: Provider = Provider.CPU,
+    eager: bool = False,
+    compiled: bool = False,
+    threads: int | None = None,
+    checkpoint: str = "",
+) -> Predictions:
+    """Show what an artefact, or the network it came from, sees in images.
+
+    Args:
+        artefact: What answers.
+        images: Files, and folders of them.
+        options: How images are looked at, and how and where answers are drawn.
+        progress: Advanced once an image.
+        provider: What runs it.
+        eager: Ask the network it came from, in eager PyTorch.
+        compiled: The same, compiled.
+        threads: Of a CPU runner.
+        checkpoint: Where the weights lie now, if they moved.
+
+    Returns:
+        An answer for each image, or why there is none.
+    """
+    from hrvit_deploy.measure.predict import predict_contender
+
+    contender = contender_for(
+        artefact,
+        eager=eager,
+        compiled=compiled,
+        provider=provider,
+        threads=threads,
+        checkpoint=checkpoint,
+    )
+    return predict_contender(contender, images, options, progress)

@@ -51,12 +51,14 @@ def load(request: Request) -> Trained:
     classes = request.num_classes
     if classes is None:
         classes = classes_in(checkpoint, task)
+    named = checkpoint.class_names
     described = Network(
         variant=request.variant,
         task=task,
         num_classes=classes,
         weights=Weights.CHECKPOINT,
         weights_key=checkpoint.key,
+        class_names=named if len(named) == classes else (),
     )
     network = load_network(checkpoint, request.variant, task, classes)
     source = Source(CHECKPOINT, str(request.checkpoint), sha256_of(request.checkpoint))

@@ -182,3 +182,13 @@ def test_a_sidecar_without_its_checkpoint_is_refused() -> None:
     with pytest.raises(CheckpointError) as caught:
         find_again(broken)
     assert caught.value.message == "the sidecar names no checkpoint to compare with"
+
+
+@pytest.mark.parametrize("count", [CLASSES, CLASSES - 1])
+def test_class_names_are_kept_where_there_is_one_a_class(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "weights.pth"
+    names = tuple(f"class {index}" for index in range(count))
+    state = tiny(Task.SEGMENT).state_dict()
+    torch.save({"state_dict": state, "meta": {"CLASSES": names}}, path)
+    described = load(Request(TINY, checkpoint=path)).described
+    assert described.class_names == (names if count == CLASSES else ())

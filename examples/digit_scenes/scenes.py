@@ -30,6 +30,7 @@ from sklearn.datasets import load_digits
 from hrvit_deploy.images import photographs
 from hrvit_deploy.options import ImageSize, parse_size
 
+SIZE = ImageSize(256, 256)
 CLASSES = ("background", *map(str, range(10)))
 
 HELD_OUT_DIGITS = 4  # every fourth
@@ -90,9 +91,7 @@ def _material(split: Split) -> _Material:
     )
 
 
-def make_scene(
-    index: int, split: Split, size: ImageSize = ImageSize(256, 256), *, seed: int = 0
-) -> Scene:
+def make_scene(index: int, split: Split, size: ImageSize = SIZE, *, seed: int = 0) -> Scene:
     """The scene of that number; the same arguments give the same scene everywhere."""
     material = _material(split)
     generator = np.random.default_rng((seed, list(Split).index(split), index))
@@ -117,7 +116,7 @@ def make_scene(
 
 
 def scenes(
-    count: int, split: Split, size: ImageSize = ImageSize(256, 256), *, seed: int = 0
+    count: int, split: Split, size: ImageSize = SIZE, *, seed: int = 0
 ) -> Iterator[Scene]:
     """The first so many scenes of a split."""
     return (make_scene(index, split, size, seed=seed) for index in range(count))

@@ -1,9 +1,9 @@
 """Train HRViT to segment digit scenes, on a CPU or a GPU.
 
 Usage: python examples/digit_scenes/train.py CHECKPOINT.safetensors [--variant b1]
-           [--steps 2000] [--batch 16] [--device cpu|cuda]
+           [--steps 1500] [--batch 16] [--device cpu|cuda]
 
-Most steps see crops of 96 x 96, which cost a seventh; the last ones see whole scenes.
+The first steps see crops of 96 x 96, which cost a seventh; the others see whole scenes.
 Stopped at any time, the same command goes on where it was: the state lies in
 CHECKPOINT.state.pt until the training is done. The weights are written in float16 with
 the names of the classes, and a card beside them (CHECKPOINT.json) says how they were
@@ -17,7 +17,6 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,7 +27,6 @@ from safetensors.torch import save_file
 from scenes import CLASSES, Scene, Split, make_scene, scenes
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from hrvit_deploy import load_variant
@@ -46,32 +44,42 @@ class Schedule:
     Attributes:
         variant: Name or file.
         steps: Updates in all.
-        batch: Scenes per update.
+        batch: Crops per update.
+        last_batch: Whole scenes per update.
         crop: Size of the scenes at first.
         size: Size of the scenes at last.
         share: Of the steps that take crops.
         rate: AdamW's highest learning rate, after the warm-up; it falls as a cosine.
         warm_up: Share of the steps in which the rate rises.
         decay: Of weights; not of biases and norms.
-        average: Decay of the exponential moving average that is kept.
         seed: Of weights and scenes.
     """
 
     variant: str = "b1"
-    steps: int = 2000
+    steps: int = 1500
     batch: int = 16
+    last_batch: int = 4
     crop: str = "96x96"
     size: str = "256x256"
-    share: float = 0.92
+    share: float = 0.5
     rate: float = 1e-3
     warm_up: float = 0.04
     decay: float = 0.02
-    average: float = 0.998
     seed: int = 0
+
+    @property
+    def crops(self) -> int:
+        """How many steps see crops."""
+        return round(self.share * self.steps)
+
+    def scenes_of(self, step: int) -> range:
+        """Numbers of the scenes of a step; no two steps share one."""
+        first = step * self.batch
+        return range(first, first + (self.batch if step < self.crops else self.last_batch))
 
     def size_at(self, step: int) -> ImageSize:
         """Of the scenes of a step, in pixels."""
-        return parse_size(self.crop if step < self.share * self.steps else self.size)
+        return parse_size(self.crop if step < self.crops else self.size)
 
     def rate_at(self, step: int) -> float:
         """As a share of the highest."""
@@ -82,20 +90,24 @@ class Schedule:
         return float(0.5 - 0.5 * np.cos(np.pi * left))
 
 
-class Scenes(Dataset[tuple[Tensor, Tensor]]):
-    """Training scenes from a number on: normalised images and labels."""
+class Batches(Dataset[tuple[Tensor, Tensor]]):
+    """The steps of a schedule that are left: normalised images and labels."""
 
-    def __init__(self, first: int, last: int, schedule: Schedule) -> None:
-        self.first, self.last, self.schedule = first, last, schedule
+    def __init__(self, first: int, schedule: Schedule) -> None:
+        self.first, self.schedule = first, schedule
 
     def __len__(self) -> int:
-        return self.last - self.first
+        return self.schedule.steps - self.first
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        number = self.first + index
-        size = self.schedule.size_at(number // self.schedule.batch)
-        scene = make_scene(number, Split.TRAINING, size, seed=self.schedule.seed)
-        return normalise(scene), torch.from_numpy(scene.labels.astype(np.int64))
+        step, seed = self.first + index, self.schedule.seed
+        size = self.schedule.size_at(step)
+        made = [
+            make_scene(number, Split.TRAINING, size, seed=seed)
+            for number in self.schedule.scenes_of(step)
+        ]
+        labels = np.stack([scene.labels for scene in made]).astype(np.int64)
+        return torch.stack([normalise(scene) for scene in made]), torch.from_numpy(labels)
 
 
 def normalise(scene: Scene) -> Tensor:
@@ -119,11 +131,6 @@ class Training:
             lr=schedule.rate,
             weight_decay=schedule.decay,
         )
-        self.average = AveragedModel(
-            self.network,
-            multi_avg_fn=get_ema_multi_avg_fn(schedule.average),
-            use_buffers=True,
-        )
         self.step = 0
 
     def update(self, images: Tensor, labels: Tensor) -> float:
@@ -139,7 +146,6 @@ class Training:
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
-        self.average.update_parameters(self.network)
         self.step += 1
         return loss.item()
 
@@ -149,7 +155,6 @@ class Training:
             "schedule": asdict(self.schedule),
             "step": self.step,
             "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
         staged = path.with_suffix(".part")
@@ -162,16 +167,8 @@ class Training:
         if state["schedule"] != asdict(self.schedule):
             raise SystemExit(f"{path} is of another schedule: remove it, or take its options")
         self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
-
-
-def batches(training: Training, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """What is left of the schedule, in order."""
-    schedule = training.schedule
-    first, last = (step * schedule.batch for step in (training.step, schedule.steps))
-    return iter(DataLoader(Scenes(first, last, schedule), schedule.batch, num_workers=workers))
 
 
 def train(training: Training, state: Path, workers: int) -> float:
@@ -186,7 +183,9 @@ def train(training: Training, state: Path, workers: int) -> float:
     with Progress(*columns) as bar:
         task = bar.add_task("loss", total=training.schedule.steps, completed=training.step)
         mean = float("nan")
-        for images, labels in batches(training, workers):
+        left = Batches(training.step, training.schedule)
+        # A batch is a step's own, so the loader makes none of them.
+        for images, labels in DataLoader(left, batch_size=None, num_workers=workers):
             loss = training.update(images, labels)
             mean = loss if np.isnan(mean) else 0.98 * mean + 0.02 * loss
             bar.update(task, completed=training.step, description=f"loss {mean:.3f}")
@@ -235,7 +234,7 @@ def main() -> None:
     # Judged as they are stored: in float16.
     stored = {
         name: tensor.cpu().half() if tensor.is_floating_point() else tensor.cpu()
-        for name, tensor in training.average.module.state_dict().items()
+        for name, tensor in training.network.state_dict().items()
     }
     network = build_network(load_variant(schedule.variant), Task.SEGMENT, len(CLASSES))
     network.load_state_dict(stored)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +12,13 @@ from hrvit_deploy import pipeline
 from hrvit_deploy.artefact import Artefact, Kind, Manifest, newest, open_artefact, plain
 from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli import show
-from hrvit_deploy.cli.console import Terminal, print_json
-from hrvit_deploy.errors import ArtefactError, UsageError
+from hrvit_deploy.cli.building import build_trt, finish
+from hrvit_deploy.cli.calibrating import calibrate
+from hrvit_deploy.cli.comparing import compare
+from hrvit_deploy.cli.console import Terminal, now, print_json
+from hrvit_deploy.cli.judging import evaluate, predict
+from hrvit_deploy.cli.quantizing import quantize, sensitivity
+from hrvit_deploy.errors import UsageError
 from hrvit_deploy.measure.gates import GATES, Gates
 from hrvit_deploy.model.variants import load_variant
 from hrvit_deploy.options import (
@@ -24,20 +28,17 @@ from hrvit_deploy.options import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Backend,
-    BatchProfile,
     BuildOptions,
     ExportOptions,
-    HardwareCompatibility,
     InputFormat,
     OutputFormat,
     Precision,
     Task,
     parse_batch,
     parse_channels,
-    parse_profile,
     parse_size,
 )
-from hrvit_deploy.pipeline import ENGINES_DIR, EXPORT_DIR, Pictures
+from hrvit_deploy.pipeline import EXPORT_DIR, Pictures
 from hrvit_deploy.request import Request
 from hrvit_deploy.runners.contender import Contender, Provider
 from hrvit_deploy.version import VERSION
@@ -115,87 +116,7 @@ def export(
         if not size:
             options = replace(options, size=DEFAULT_SIZE[trained.described.task])
         artefact = pipeline.export(trained, options, out, Pictures(images, samples), terminal)
-    _finish(artefact, as_json=as_json)
-
-
-@app.command("build-trt")
-def build_trt(
-    model: Annotated[
-        Path | None, typer.Argument(help="ONNX artefact; by default the newest in export/.")
-    ] = None,
-    fp32: Annotated[bool, typer.Option("--fp32", help="Products in float32.")] = False,
-    fp16: Annotated[bool, typer.Option("--fp16", help="In float16; the default.")] = False,
-    bf16: Annotated[bool, typer.Option("--bf16", help="In bfloat16.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="In INT8, from a QDQ graph.")] = False,
-    fp8: Annotated[bool, typer.Option("--fp8", help="In FP8, from a QDQ graph.")] = False,
-    backend: arg.BackendName = Backend.AUTO,
-    profile: Annotated[
-        str, typer.Option("--profile", help="Smallest, usual, largest batch of a dynamic one.")
-    ] = "1,1,8",
-    workspace: Annotated[
-        int,
-        typer.Option("--workspace", min=0, help="Builder's scratch memory, MiB; 0 is its own."),
-    ] = 0,
-    optimization_level: Annotated[
-        int | None, typer.Option("--optimization-level", help="0, a fast build, to 5.")
-    ] = None,
-    timing_cache: Annotated[
-        bool, typer.Option("--timing-cache/--no-timing-cache", help="TensorRT only.")
-    ] = True,
-    tf32: Annotated[
-        bool, typer.Option("--tf32", help="Let float32 products use TF32.")
-    ] = False,
-    hardware_compatibility: Annotated[
-        HardwareCompatibility,
-        typer.Option("--hardware-compatibility", help="Other GPUs that may run it."),
-    ] = HardwareCompatibility.NONE,
-    version_compatible: Annotated[
-        bool, typer.Option("--version-compatible", help="Let later TensorRT run it.")
-    ] = False,
-    compute_capability: Annotated[
-        list[str] | None,
-        typer.Option("--compute-capability", help="GPU to build for, as 8.9; RTX; repeatable."),
-    ] = None,
-    refit: Annotated[bool, typer.Option("--refit", help="Keep weights replaceable.")] = False,
-    strip_weights: Annotated[
-        bool, typer.Option("--strip-weights", help="Leave them out, to be refitted.")
-    ] = False,
-    images: arg.ImageFolder = None,
-    samples: arg.Samples = 8,
-    out: arg.OutDir = ENGINES_DIR,
-    as_json: arg.AsJson = False,
-) -> None:
-    """Build a TensorRT engine and check that its types are those asked for."""
-    asked = {
-        Precision.FP32: fp32,
-        Precision.FP16: fp16,
-        Precision.BF16: bf16,
-        Precision.INT8: int8,
-        Precision.FP8: fp8,
-    }
-    chosen = [precision for precision, wanted in asked.items() if wanted] or [Precision.FP16]
-    if len(chosen) > 1:
-        raise UsageError(
-            f"an engine has one precision, not {' and '.join(chosen)}", "give one of the flags"
-        )
-    options = BuildOptions(
-        precision=chosen[0],
-        backend=backend,
-        workspace_mib=workspace,
-        optimization_level=optimization_level,
-        timing_cache=timing_cache,
-        tf32=tf32,
-        profile=parse_profile(profile) if profile != "1,1,8" else BatchProfile(),
-        hardware_compatibility=hardware_compatibility,
-        version_compatible=version_compatible,
-        compute_capabilities=tuple(compute_capability or ()),
-        refit=refit,
-        strip_weights=strip_weights,
-    )
-    with Terminal() as terminal:
-        graph = _graph_for(model, options.precision, terminal)
-        engine = pipeline.build(graph, options, out, Pictures(images, samples), terminal)
-    _finish(engine, as_json=as_json)
+    finish(artefact, as_json=as_json)
 
 
 @app.command()
@@ -285,7 +206,7 @@ def bench(
         report = time_contenders(
             contenders,
             BenchOptions(rounds=rounds, runs=runs, warmup=warmup),
-            describe_environment(_now()),
+            describe_environment(now()),
             terminal,
         )
     show.bench(report, out, opened[0].path.stem, as_json=as_json)
@@ -361,57 +282,16 @@ def run(
             BuildOptions(backend=backend),
             BenchOptions(rounds=rounds),
             terminal,
-            environment=describe_environment(_now()),
+            environment=describe_environment(now()),
             pictures=Pictures(images, samples),
         )
     show.road(road, as_json=as_json)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _finish(artefact: Artefact, *, as_json: bool) -> None:
-    """Print a new artefact; one that missed its gates ends with 1."""
-    parity = artefact.manifest.parity
-    if as_json:
-        print_json(
-            {
-                "artefact": artefact.path,
-                "precision": artefact.manifest.precision,
-                "parity": plain(parity) if parity else None,
-                "engine": plain(artefact.manifest.engine),
-            }
-        )
-    else:
-        show.printer().print(show.facts(show.written(artefact)))
-    if parity is not None and not parity.passed:
-        raise typer.Exit(1)
 
 
 def _given_or_newest(path: Path | None, terminal: Terminal) -> Artefact:
     if path is not None:
         return open_artefact(path)
     artefact = newest(EXPORT_DIR, Kind.ONNX)
-    terminal.note(f"taking the newest graph, {artefact.path}")
-    return artefact
-
-
-def _graph_for(path: Path | None, precision: Precision, terminal: Terminal) -> Artefact:
-    """The graph named, or the newest that the precision can be built from."""
-    if path is not None:
-        return open_artefact(path)
-    narrowed = (Precision.FP16, Precision.BF16)
-    usable = (precision, Precision.FP32) if precision in narrowed else (precision,)
-    try:
-        artefact = newest(EXPORT_DIR, Kind.ONNX, lambda manifest: manifest.precision in usable)
-    except ArtefactError as error:
-        if precision not in (Precision.INT8, Precision.FP8):
-            raise
-        raise ArtefactError(
-            f"there is no {precision} graph in {EXPORT_DIR}/",
-            "name one that carries QuantizeLinear and DequantizeLinear, or build --fp16",
-        ) from error
     terminal.note(f"taking the newest graph, {artefact.path}")
     return artefact
 
@@ -445,3 +325,12 @@ def _peers(artefact: Artefact, against: str) -> list[Contender]:
         pipeline.contender_for(artefact, eager=name == "eager", compiled=name == "compile")
         for name in names
     ]
+
+
+app.command("build-trt")(build_trt)
+app.command()(calibrate)
+app.command()(compare)
+app.command()(quantize)
+app.command()(sensitivity)
+app.command()(evaluate)
+app.command()(predict)

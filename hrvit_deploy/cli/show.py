@@ -11,7 +11,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hrvit_deploy.artefact import Artefact, Network, Parity, TensorInfo, plain, staging
+from hrvit_deploy.artefact import (
+    Artefact,
+    Gate,
+    Network,
+    Parity,
+    Quantization,
+    TensorInfo,
+    plain,
+    staging,
+)
 from hrvit_deploy.cli.console import human_bytes, print_json
 from hrvit_deploy.pipeline import Road, VariantDescription
 
@@ -66,6 +75,8 @@ def written(artefact: Artefact) -> dict[str, str]:
         rows["graph"] = f"{nodes:,} nodes, opset {manifest.graph.opset}, {simplified}"
         if manifest.graph.float32_islands:
             rows["islands"] = f"{len(manifest.graph.float32_islands)} nodes in float32"
+    if manifest.quantization is not None:
+        rows |= quantization(manifest.quantization)
     if manifest.engine is not None:
         engine = manifest.engine
         rows["backend"] = f"{engine.backend} {engine.version}, {engine.build_seconds:.1f} s"
@@ -79,7 +90,35 @@ def written(artefact: Artefact) -> dict[str, str]:
         )
     if manifest.parity is not None:
         rows |= parity(manifest.parity)
+    if manifest.gate is not None:
+        rows |= gate(manifest.gate)
     return rows
+
+
+def quantization(found: Quantization) -> dict[str, str]:
+    """How values were brought to eight bits, in a few rows."""
+    rows = {
+        str(
+            found.precision
+        ): f"{found.products} products ({', '.join(found.groups) or 'given'}),"
+        f" the rest in {found.rest}"
+    }
+    if found.kept:
+        rows["in float"] = f"{len(found.kept)} products, the worst {found.kept[0]}"
+    rows["ranges"] = f"{found.method}, {found.images} images" if found.images else found.method
+    if found.random_data:
+        rows["ranges"] = "from noise: they mean nothing"
+    return rows
+
+
+def gate(found: Gate) -> dict[str, str]:
+    """The verdict in a row."""
+    verdict = "passed" if found.passed else "FAILED"
+    against = "" if found.metric == "agreement" else f" against {found.reference:.4f}"
+    return {
+        "gate": f"{verdict}: {found.metric} {found.candidate:.4f}{against}, at least"
+        f" {found.limit:.4f}, on {found.images} images"
+    }
 
 
 def counts(numbers: dict[str, int]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hrvit_deploy.artefact import Gate
 from hrvit_deploy.errors import UsageError
 from hrvit_deploy.options import Precision
 
@@ -73,4 +74,56 @@ GATES = {
     Precision.BF16: Gates(max_error=1.0, mean_error=8e-2, cosine=0.995, agreement=0.85),
     Precision.INT8: Gates(max_error=2.0, mean_error=0.15, cosine=0.98, agreement=0.8),
     Precision.FP8: Gates(max_error=2.5, mean_error=0.2, cosine=0.97, agreement=0.75),
+}
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a narrower graph may cost in what the network is for.
+
+    Attributes:
+        drop: Largest loss of mIoU or top-1 against float32 on labelled images, as a share:
+            0.01 is a point.
+        agreement: Least share of pixels, or images, that keep their class, where there are
+            no labels.
+    """
+
+    drop: float
+    agreement: float
+
+    def __post_init__(self) -> None:
+        for name in ("drop", "agreement"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(
+                    f"a gate {name} of {getattr(self, name)} is no share",
+                    "give a number from 0 to 1; a point is 0.01",
+                )
+
+    def judge(
+        self, metric: str, reference: float, candidate: float, images: int, data: str
+    ) -> Gate:
+        """Hold a figure against the float graph's.
+
+        Args:
+            metric: ``miou`` or ``top1``; or ``agreement``, whose reference is 1.
+            reference: What the float graph reaches.
+            candidate: What the narrower one reaches.
+            images: How many it was measured on.
+            data: Where those are.
+        """
+        limit = self.agreement if metric == AGREEMENT else reference - self.drop
+        # Written so that NaN fails.
+        passed = bool(candidate >= limit)
+        return Gate(metric, reference, candidate, limit, passed, images, data)
+
+
+AGREEMENT = "agreement"
+# A point of mIoU is what quantization papers call lossless; a float16 graph has no excuse
+# for more than the noise of a validation set.
+QUALITY = {
+    Precision.FP32: Quality(drop=0.002, agreement=0.999),
+    Precision.FP16: Quality(drop=0.002, agreement=0.999),
+    Precision.BF16: Quality(drop=0.01, agreement=0.99),
+    Precision.INT8: Quality(drop=0.01, agreement=0.99),
+    Precision.FP8: Quality(drop=0.01, agreement=0.99),
 }

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hrvit_deploy.measure.resample import Taps, along
 from hrvit_deploy.options import ImageSize, OutputFormat
 
 Labels = NDArray[np.int32]
@@ -51,20 +52,5 @@ def enlarge(maps: NDArray[Any], size: ImageSize) -> NDArray[Any]:
     Returns:
         ``B x C x H x W`` of the same type.
     """
-    rows = _weights(maps.shape[2], size.height).astype(maps.dtype)
-    columns = _weights(maps.shape[3], size.width).astype(maps.dtype)
-    enlarged: NDArray[Any] = rows @ maps @ columns.T
-    return enlarged
-
-
-def _weights(before: int, after: int) -> NDArray[np.float64]:
-    """``after x before``: how much of each old sample every new one takes."""
-    centres = (np.arange(after) + 0.5) * before / after - 0.5
-    centres = centres.clip(0, before - 1)
-    left = np.floor(centres).astype(int)
-    right = np.minimum(left + 1, before - 1)
-    share = centres - left
-    weights = np.zeros((after, before))
-    np.add.at(weights, (np.arange(after), left), 1 - share)
-    np.add.at(weights, (np.arange(after), right), share)
-    return weights
+    rows = along(maps, Taps.bilinear(maps.shape[2], size.height), axis=2)
+    return along(rows, Taps.bilinear(maps.shape[3], size.width), axis=3)

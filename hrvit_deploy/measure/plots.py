@@ -9,10 +9,12 @@ from typing import Any
 from hrvit_deploy.artefact import staging
 from hrvit_deploy.errors import MissingDependency
 from hrvit_deploy.measure.bench import BenchReport, BenchResult
+from hrvit_deploy.measure.sensitivity import Sensitivity
 
 # Okabe and Ito's palette, told apart by every kind of eye.
 BASE_COLOUR = "#999999"
 COLOUR = "#56B4E9"
+GROUP_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#F0E442")
 DARK = "#222222"
 FAINT = "#666666"
 DPI = 160
@@ -20,6 +22,9 @@ WIDTH_INCHES = 9.0
 ROW_INCHES = 0.55
 HEADER_INCHES = 0.65
 FOOTER_INCHES = 0.7
+THIN_ROW_INCHES = 0.2
+# A loss below this is float32's own rounding.
+LEAST_LOSS = 1e-8
 LABEL_CHARACTERS = 60
 NAME_CHARACTERS = 30
 TITLE_TOOLS = ("torch", "onnxruntime", "onnxruntime-gpu", "tensorrt")
@@ -39,6 +44,18 @@ def plot_bench(report: BenchReport, path: Path) -> Path:
         MissingDependency: matplotlib is not installed.
         ArtefactError: The folder cannot be written to.
     """
+    rows = report.results
+    figure, axes = _sheet(ROW_INCHES * len(rows))
+    for place, row in enumerate(rows):
+        _draw_row(axes, place, row)
+    _label(figure, axes, report)
+    with staging(path) as folder:
+        figure.savefig(folder / path.name)
+    return path
+
+
+def _sheet(inches: float) -> tuple[Any, Any]:
+    """A figure with room for a title above rows of that height, and its axes."""
     try:
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -46,17 +63,10 @@ def plot_bench(report: BenchReport, path: Path) -> Path:
         raise MissingDependency(
             "charts are drawn by matplotlib, which is not installed", "pip install matplotlib"
         ) from error
-    rows = report.results
-    height = HEADER_INCHES + FOOTER_INCHES + ROW_INCHES * len(rows)
+    height = HEADER_INCHES + FOOTER_INCHES + inches
     below_header = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - HEADER_INCHES / height))
     figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI, layout=below_header)
-    axes = figure.add_subplot()
-    for place, row in enumerate(rows):
-        _draw_row(axes, place, row)
-    _label(figure, axes, report)
-    with staging(path) as folder:
-        figure.savefig(folder / path.name)
-    return path
+    return figure, figure.add_subplot()
 
 
 def _draw_row(axes: Any, place: int, row: BenchResult) -> None:
@@ -103,22 +113,64 @@ def _label(figure: Any, axes: Any, report: BenchReport) -> None:
         f" {rows[0].name}",
         fontsize=9,
     )
+    _head(figure, axes, _title(rows), environment_line(report.environment))
+
+
+def _head(figure: Any, axes: Any, title: str, line: str) -> None:
+    """A title, a line below it, and no more ink than bars need."""
     axes.grid(axis="x", color="#dddddd", linewidth=0.8, zorder=0)
     axes.tick_params(length=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     height = figure.get_figheight()
     figure.text(
-        0.012, 1 - 0.1 / height, _title(rows), va="top", fontsize=13, weight="bold", color=DARK
+        0.012, 1 - 0.1 / height, title, va="top", fontsize=13, weight="bold", color=DARK
     )
-    figure.text(
-        0.012,
-        1 - 0.38 / height,
-        environment_line(report.environment),
-        va="top",
-        fontsize=8.5,
-        color=FAINT,
-    )
+    figure.text(0.012, 1 - 0.38 / height, line, va="top", fontsize=8.5, color=FAINT)
+
+
+def plot_sensitivity(found: Sensitivity, path: Path, *, rows: int = 32) -> Path:
+    """Draw what the worst products lose: a bar to one minus the cosine of the answers.
+
+    Args:
+        found: The worst first.
+        path: A ``.png`` (or ``.svg``) file; it appears when it is whole.
+        rows: How many products to draw.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        MissingDependency: matplotlib is not installed.
+        ArtefactError: The folder cannot be written to.
+    """
+    worst = found.damages[:rows]
+    figure, axes = _sheet(THIN_ROW_INCHES * len(worst))
+    groups = list(dict.fromkeys(damage.group for damage in worst))
+    for place, damage in enumerate(worst):
+        colour = GROUP_COLOURS[groups.index(damage.group) % len(GROUP_COLOURS)]
+        lost = max(1 - damage.cosine, LEAST_LOSS)
+        axes.barh(place, lost, height=0.7, color=colour, zorder=2)
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(worst)), [short_name(d.name) for d in worst], fontsize=7.5)
+    axes.set_ylim(len(worst) - 0.4, -0.6)
+    axes.set_xlabel("1 - cosine of the answers with the float graph's", fontsize=9)
+    for group, colour in zip(groups, GROUP_COLOURS, strict=False):
+        axes.barh(0, 0, color=colour, label=str(group))
+    axes.legend(loc="lower right", fontsize=8, frameon=False)
+    line = f"{found.images} images, {len(worst)} worst of {len(found.damages)} products"
+    _head(figure, axes, "What each product loses to eight bits, alone", line)
+    with staging(path) as folder:
+        figure.savefig(folder / path.name)
+    return path
+
+
+def short_name(name: str) -> str:
+    """The telling end of a node's path."""
+    trimmed = name.removeprefix("/network/").replace("backbone/", "")
+    if len(trimmed) <= LABEL_CHARACTERS:
+        return trimmed
+    return f"…{trimmed[1 - LABEL_CHARACTERS :]}"
 
 
 def _title(rows: tuple[BenchResult, ...]) -> str:

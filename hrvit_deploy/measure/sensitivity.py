@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from hrvit_deploy.artefact import Manifest
+from hrvit_deploy.artefact import Manifest, Network
 from hrvit_deploy.calib.policy import Product
 from hrvit_deploy.calib.switches import SWITCHES
+from hrvit_deploy.classes import choose_classes
+from hrvit_deploy.datasets import find_dataset, read_labels
 from hrvit_deploy.errors import InputError
-from hrvit_deploy.images import NamedImage
+from hrvit_deploy.images import NamedImage, load_image
 from hrvit_deploy.measure.confusion import ConfusionMatrix
+from hrvit_deploy.measure.evaluate import EvaluateOptions, evaluate
 from hrvit_deploy.measure.labels import Labels, labels_of
 from hrvit_deploy.measure.parity import Agreement, Errors
 from hrvit_deploy.measure.verify import Side, side_of
-from hrvit_deploy.options import Group, OutputFormat, Task
-from hrvit_deploy.progress import Progress
+from hrvit_deploy.options import Group, ImageSize, OutputFormat, Task
+from hrvit_deploy.progress import Progress, Silent
 from hrvit_deploy.runners.protocol import Closing, Inputs, Outputs, Runner
 
 METRICS = {Task.SEGMENT: "miou", Task.CLASSIFY: "top1"}
@@ -186,3 +191,71 @@ def _ranked(
 def _score(tally: _Tally, task: Task) -> float:
     confusion = tally.confusion
     return confusion.miou if task is Task.SEGMENT else confusion.accuracy
+
+
+def labelled_images(data: Path, size: ImageSize, count: int) -> Iterator[Labelled]:
+    """The first so many images of a labelled set, spread evenly over it.
+
+    Args:
+        data: Laid out as :mod:`hrvit_deploy.datasets` knows.
+        size: Of the network's input; label maps are brought to it, nearest.
+        count: How many at most.
+    """
+    dataset = find_dataset(data)
+    samples = dataset.samples
+    for index in range(min(count, len(samples))):
+        sample = samples[index * len(samples) // min(count, len(samples))]
+        image = NamedImage(sample.image.name, load_image(sample.image))
+        if sample.labels is None:
+            yield Labelled(image, np.array([sample.label], np.int32))
+            continue
+        labels = Image.fromarray(read_labels(sample, dataset.layout))
+        resized = labels.resize((size.width, size.height), Image.Resampling.NEAREST)
+        yield Labelled(image, np.asarray(resized, np.int32)[None])
+
+
+def agreement_of(side: Side, on: Sequence[bool], images: Iterable[NamedImage]) -> float:
+    """The share of decisions that a setting of the switches leaves as they are.
+
+    Args:
+        side: Around a :class:`SwitchedRunner`.
+        on: Which products are quantized.
+        images: To decide on.
+    """
+    runner = _switches(side)
+    agreement = Agreement()
+    for image in images:
+        answers = []
+        for flags in ([False] * len(on), on):
+            runner.on[:] = flags
+            answer = _answer(side, image)
+            answers.append(labels_of(answer, side.output_format, side.preparation.size))
+        agreement.add(answers[1], answers[0])
+    return agreement.share
+
+
+def score_of(
+    network: Network,
+    side: Side,
+    on: Sequence[bool] | None,
+    data: Path,
+    options: EvaluateOptions,
+) -> float:
+    """MIoU or top-1 of a setting of the switches on labelled images.
+
+    Args:
+        network: What it computes.
+        side: Around a :class:`SwitchedRunner`.
+        on: Which products are quantized; None for none.
+        data: Laid out as :mod:`hrvit_deploy.datasets` knows.
+        options: What to judge.
+    """
+    dataset = find_dataset(data, options.layout)
+    classes = choose_classes(network, options.classes, data, dataset.classes)
+    _switches(side).on[:] = False if on is None else on
+    return evaluate(side, dataset, classes, options, Silent()).score
+
+
+def _switches(side: Side) -> SwitchedRunner:
+    assert isinstance(side.runner, SwitchedRunner)
+    return side.runner

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hrvit_deploy.errors import CheckpointError
-from hrvit_deploy.model.checkpoint_file import read_file
+from hrvit_deploy.model.checkpoint_file import read_file, read_metadata
 from hrvit_deploy.model.network import Network, build_network, build_on_meta
 from hrvit_deploy.model.variants import VARIANTS, Variant
 from hrvit_deploy.options import Task
@@ -28,6 +29,12 @@ CLASS_KEYS = {Task.CLASSIFY: CLASSIFIER_KEY, Task.SEGMENT: SEGMENTER_KEY}
 # A whole number that inference never reads; old checkpoints lack it.
 COUNTER = "num_batches_tracked"
 SHOWN_KEYS = 3
+# Where pickles may hold the names of the classes.
+CLASS_NAME_KEYS = (
+    ("meta", "CLASSES"),
+    ("meta", "dataset_meta", "classes"),
+    ("meta", "dataset_meta", "CLASSES"),
+)
 
 
 @dataclass(frozen=True)
@@ -38,11 +45,13 @@ class Checkpoint:
         path: The file they came from.
         key: The entry they were under; empty for a bare state dict.
         tensors: Name to float32 (or integer) tensor.
+        class_names: In the order of the scores; empty where the file names none.
     """
 
     path: Path
     key: str
     tensors: Mapping[str, Tensor]
+    class_names: tuple[str, ...] = ()
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -57,7 +66,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: Missing, truncated, of another kind, or a pickle that holds more
             than tensors.
     """
-    key, state = _find_weights(read_file(path), path)
+    loaded = read_file(path)
+    key, state = _find_weights(loaded, path)
     tensors: dict[str, Tensor] = {}
     for name, tensor in state.items():
         bare = bare_name(name)
@@ -69,7 +79,32 @@ def read_checkpoint(path: Path) -> Checkpoint:
                 "save one network per checkpoint",
             )
         tensors[bare] = tensor.float() if tensor.is_floating_point() else tensor
-    return Checkpoint(path, key, tensors)
+    return Checkpoint(path, key, tensors, _class_names(loaded, path))
+
+
+def _class_names(loaded: Any, path: Path) -> tuple[str, ...]:
+    """What the file calls the classes: an extra of some trainers, and never in the way.
+
+    In safetensors a JSON list under ``classes`` of the metadata; in pickles what
+    mmsegmentation puts there, before and since its version 1.
+    """
+    for named in _said_of_classes(loaded, path):
+        if isinstance(named, list | tuple) and all(isinstance(name, str) for name in named):
+            return tuple(name.strip() for name in named)
+    return ()
+
+
+def _said_of_classes(loaded: Any, path: Path) -> Iterator[Any]:
+    """Whatever stands where names may be."""
+    try:
+        yield json.loads(read_metadata(path).get("classes", "null"))
+    except (ValueError, RecursionError):
+        yield None
+    for keys in CLASS_NAME_KEYS:
+        found = loaded
+        for key in keys:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        yield found
 
 
 def bare_name(name: str) -> str:

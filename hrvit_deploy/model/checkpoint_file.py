@@ -73,6 +73,16 @@ def _read_safetensors(path: Path, head: bytes) -> dict[str, torch.Tensor]:
         raise _foreign(path, head) from error
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a ``.safetensors`` file that was read says of itself; nothing of any other."""
+    if path.suffix.lower() != SAFETENSORS:
+        return {}
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return dict(file.metadata() or {})
+
+
 def _read_pickle(path: Path, head: bytes) -> Any:
     # The directory of a zip archive is its end.
     if _begins(head, ZIP) and not _has_zip_directory(path):

@@ -39,6 +39,8 @@ def _open(contender: Contender, artefact: Artefact, folder: Path) -> Runner:
                 runnable_graph(artefact, contender, folder),
                 provider=contender.provider,
                 threads=contender.threads,
+                # It moves an E4M3 DequantizeLinear past a Transpose that takes no E4M3.
+                optimize=artefact.manifest.precision is not Precision.FP8,
             )
         case ContenderKind.PLAN:
             from hrvit_deploy.runners.tensorrt_ import TensorRTRunner
@@ -63,7 +65,7 @@ def runnable_graph(artefact: Artefact, contender: Contender, folder: Path) -> Pa
     Opsets newer than onnxruntime knows are brought down. On a CPU, bfloat16 is emulated,
     and float16 too where the contender is to round as the graph says.
     """
-    graph, precision = artefact.manifest.graph, artefact.manifest.precision
+    graph, precision = artefact.manifest.graph, artefact.manifest.float_type
     rounded = contender.provider.device == "cpu" and (
         precision is Precision.BF16 or (precision is Precision.FP16 and contender.rounded)
     )

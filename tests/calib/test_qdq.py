@@ -121,7 +121,8 @@ def test_it_is_symmetric_with_a_scale_for_each_channel_of_a_weight() -> None:
     for name, shape in {"image": (), "tokens": (), "w": (6,), "fc": (3,)}.items():
         assert weights[f"{name}_scale"].shape == shape
         zero = weights[f"{name}_zero_point"]
-        assert (zero.shape, zero.dtype) == (shape, np.int8)
+        assert zero.shape == shape
+        assert zero.dtype == np.int8
         assert not zero.any()
     assert weights["w_quantized"].dtype == np.int8
     assert np.abs(weights["w_quantized"]).max(axis=(1, 2, 3)).tolist() == [127] * 6

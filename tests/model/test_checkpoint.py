@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -324,3 +325,44 @@ def test_a_file_without_weights_is_refused(tmp_path: Path, held: Any) -> None:
     error = refusal(save(tmp_path, held))
     assert error.message == f"{tmp_path / 'weights.pth'} holds no weights"
     assert "'state_dict'" in error.hint
+
+
+NAMES = ["wall", "sky ", "tree"]
+READ = ("wall", "sky", "tree")
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"CLASSES": tuple(NAMES), "PALETTE": [[1, 2, 3]]},
+        {"dataset_meta": {"classes": NAMES, "palette": None}},
+        {"CLASSES": None, "dataset_meta": {"CLASSES": NAMES}},
+    ],
+)
+def test_mmsegmentation_names_the_classes(tmp_path: Path, meta: dict[str, Any]) -> None:
+    path = save(tmp_path, {"meta": meta, "state_dict": few()})
+    assert read_checkpoint(path).class_names == READ
+    assert_reads(path)
+
+
+def test_safetensors_name_the_classes(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(few(), path, {"classes": json.dumps(NAMES), "task": "segment"})
+    assert read_checkpoint(path).class_names == READ
+
+
+@pytest.mark.parametrize(
+    "classes", ["no JSON", "[1, 2]", '"wall"', "null", '{"wall": 0}', "[" * 100_000]
+)
+def test_strange_names_are_in_nobodys_way(tmp_path: Path, classes: str) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(few(), path, {"classes": classes})
+    assert read_checkpoint(path).class_names == ()
+
+
+@pytest.mark.parametrize(
+    "meta", [{}, {"CLASSES": None}, {"CLASSES": [1]}, {"CLASSES": torch.ones(3)}, "meta", None]
+)
+def test_strange_names_in_pickles_neither(tmp_path: Path, meta: Any) -> None:
+    path = save(tmp_path, {"meta": meta, "state_dict": few()})
+    assert read_checkpoint(path).class_names == ()

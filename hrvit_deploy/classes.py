@@ -1,0 +1,152 @@
+"""What classes are called, and the colours they are drawn in."""
+
+from __future__ import annotations
+
+import colorsys
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from hrvit_deploy.artefact import Network
+from hrvit_deploy.errors import InputError
+from hrvit_deploy.options import Task
+
+Colour = tuple[int, int, int]
+
+# Sets whose names and colours are known, by the number of their classes.
+KNOWN = {150: "ade20k", 19: "cityscapes"}
+BESIDE_DATA = "classes.txt"
+# Turning the hue by the golden section keeps any number of them apart; neighbours in
+# hue then differ in saturation and value.
+GOLDEN = 0.6180339887498949
+TONES = ((0.9, 1.0), (1.0, 0.55), (0.4, 0.95), (0.5, 0.6), (0.7, 0.8))
+
+
+@dataclass(frozen=True)
+class ClassSet:
+    """Names and colours, one of each a class.
+
+    Attributes:
+        names: All different.
+        colours: Red, green and blue, 0..255.
+    """
+
+    names: tuple[str, ...]
+    colours: tuple[Colour, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def class_set(names: Iterable[str], colours: Iterable[Colour | None] = ()) -> ClassSet:
+    """Names with the colours given, and with others where none is.
+
+    A name that comes again gets its number in brackets: ImageNet has two cranes.
+    """
+    distinct: dict[str, None] = {}
+    for name in names:
+        chosen, count = name, 1
+        while chosen in distinct:
+            count += 1
+            chosen = f"{name} ({count})"
+        distinct[chosen] = None
+    given = [*colours, *[None] * len(distinct)]
+    chosen_colours = (
+        colour_of(index) if colour is None else colour
+        for index, colour in enumerate(given[: len(distinct)])
+    )
+    return ClassSet(tuple(distinct), tuple(chosen_colours))
+
+
+def colour_of(index: int) -> Colour:
+    """A colour for that class, unlike those of the classes near it; always the same."""
+    saturation, value = TONES[index % len(TONES)]
+    parts = colorsys.hsv_to_rgb(index * GOLDEN % 1, saturation, value)
+    red, green, blue = (round(part * 255) for part in parts)
+    return red, green, blue
+
+
+def read_classes(path: Path) -> ClassSet:
+    """One class a line: its name, and after a tab ``#rrggbb`` if it has a colour.
+
+    Raises:
+        InputError: The file cannot be read, or a line is not of that form.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InputError(
+            f"cannot read the classes in {path}: {reason}",
+            "give ade20k, cityscapes, or a text file with one name a line",
+        ) from error
+    return _parse(text, str(path))
+
+
+def _parse(text: str, origin: str) -> ClassSet:
+    names: list[str] = []
+    colours: list[Colour | None] = []
+    for number, line in enumerate(text.rstrip().splitlines(), 1):
+        name, _, colour = (part.strip() for part in line.partition("\t"))
+        if not name or (colour and not re.fullmatch(r"#[0-9a-fA-F]{6}", colour)):
+            raise InputError(
+                f"line {number} of {origin} is not a class: {line!r}",
+                "write its name, and after a tab its colour as #rrggbb if it has one",
+            )
+        names.append(name)
+        colours.append(_from_hex(colour) if colour else None)
+    return class_set(names, colours)
+
+
+def _from_hex(text: str) -> Colour:
+    red, green, blue = bytes.fromhex(text[1:])
+    return red, green, blue
+
+
+def known_classes(name: str) -> ClassSet:
+    """``ade20k`` or ``cityscapes``, as those sets are published."""
+    held = resources.files("hrvit_deploy") / "palettes" / f"{name}.txt"
+    return _parse(held.read_text(encoding="utf-8"), name)
+
+
+def choose_classes(
+    network: Network, asked: str = "", folder: Path | None = None, found: Sequence[str] = ()
+) -> ClassSet:
+    """The classes of a network.
+
+    Args:
+        network: Its sidecar may name them.
+        asked: ``ade20k``, ``cityscapes`` or a file; empty for the first there is of: the
+            sidecar's names, those beside the data, the known set of that many classes,
+            numbers.
+        folder: Of the data; its ``classes.txt`` is passed over if it names another number.
+        found: Names of class folders in the data, the first of the network's.
+
+    Raises:
+        InputError: What was asked for cannot be read, or names another number of classes.
+    """
+    count = network.num_classes
+    if asked:
+        chosen = known_classes(asked) if asked in KNOWN.values() else read_classes(Path(asked))
+        if len(chosen) != count:
+            raise InputError(
+                f"{asked} names {len(chosen)} classes, the network tells {count} apart",
+                "give the classes it was trained on with --classes, or leave that out",
+            )
+        return chosen
+    if len(network.class_names) == count:
+        return _recoloured(class_set(network.class_names))
+    beside = folder / BESIDE_DATA if folder is not None else None
+    if beside is not None and beside.is_file() and len(held := read_classes(beside)) == count:
+        return held
+    if network.task is Task.SEGMENT and count in KNOWN:
+        return known_classes(KNOWN[count])
+    return class_set([*found, *map(str, range(len(found), count))])
+
+
+def _recoloured(chosen: ClassSet) -> ClassSet:
+    """A known set, told by its names, in its own colours."""
+    known = known_classes(KNOWN[len(chosen)]) if len(chosen) in KNOWN else chosen
+    return known if known.names == chosen.names else chosen

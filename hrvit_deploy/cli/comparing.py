@@ -1,0 +1,90 @@
+"""``compare``: graphs of one network side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from hrvit_deploy import comparing
+from hrvit_deploy.artefact import open_artefact, plain, staging
+from hrvit_deploy.cli import arguments as arg
+from hrvit_deploy.cli import show
+from hrvit_deploy.cli.console import Terminal, now, print_json
+from hrvit_deploy.comparing import Comparison, Row
+from hrvit_deploy.pipeline import EXPORT_DIR, Pictures
+
+NAMES = {"miou": "mIoU", "top1": "top-1", "": ""}
+
+
+def compare(
+    artefacts: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Graphs of one network; else the newest in export/ and its kin."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Labelled images, for mIoU or top-1.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=1, help="Labelled images at most.")
+    ] = None,
+    images: arg.ImageFolder = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each.")] = 5,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Timed runs per turn.")] = 5,
+    out: arg.OutDir = Path("bench"),
+    as_json: arg.AsJson = False,
+) -> None:
+    """Compare precisions: size, accuracy, agreement with eager, and speed in onnxruntime."""
+    from hrvit_deploy.measure.bench import BenchOptions
+    from hrvit_deploy.measure.environment import describe_environment
+
+    with Terminal() as terminal:
+        graphs = [open_artefact(path) for path in artefacts or ()]
+        graphs = graphs or comparing.family(EXPORT_DIR)
+        found = comparing.compare(
+            graphs,
+            data,
+            Pictures(images),
+            BenchOptions(rounds=rounds, runs=runs),
+            terminal,
+            samples=samples,
+            environment=describe_environment(now()),
+        )
+    path = out / f"{graphs[0].path.stem}-compare.json"
+    with staging(path) as folder:
+        encoded = msgspec.json.format(msgspec.json.encode(plain(found)), indent=2)
+        (folder / path.name).write_bytes(encoded + b"\n")
+    if as_json:
+        print_json({"artefact": path, **plain(found)})
+        return
+    printer = show.printer()
+    printer.print(_table(found))
+    facts = {"written": str(path)}
+    if found.metric:
+        facts = {"judged": f"{found.images} images of {found.data}"} | facts
+    printer.print(show.facts(facts))
+
+
+def _table(found: Comparison) -> object:
+    headings = ["", "precision", "size", "agreement", "p50", "ratio"]
+    if found.metric:
+        headings.insert(3, NAMES[found.metric])
+    rows = [_row(row, judged=bool(found.metric)) for row in found.rows]
+    return show.columns(headings, rows, numbers=True)
+
+
+def _row(row: Row, *, judged: bool) -> list[str]:
+    rest = "" if row.rest is row.precision else f" + {row.rest}"
+    cells = [
+        row.name,
+        f"{row.precision}{rest}",
+        "" if row.size_mib is None else f"{row.size_mib:.1f} MiB",
+        "" if row.agreement is None else f"{row.agreement:.2%}",
+        "" if row.p50_ms is None else f"{row.p50_ms:.1f} ms",
+        "" if row.ratio is None else f"{row.ratio:.2f}",
+    ]
+    if judged:
+        cells.insert(3, "" if row.score is None else f"{row.score:.4f}")
+    return cells

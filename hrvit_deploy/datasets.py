@@ -1,0 +1,242 @@
+"""Labelled images as the well-known sets lay them out in folders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hrvit_deploy.errors import InputError
+from hrvit_deploy.options import Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# In label maps: nothing is to be judged here.
+VOID = -1
+# What sets write into eight bits for that.
+UNLABELLED = 255
+# Cityscapes' label ids that are judged; where each stands is its train id.
+# cityscapesScripts, helpers/labels.py.
+CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+CITY_IMAGE = "_leftImg8bit.png"
+# The first is taken where both are there.
+CITY_LABELS = ("_gtFine_labelTrainIds.png", "_gtFine_labelIds.png")
+
+
+class Layout(StrEnum):
+    """Whose folders; ``auto`` finds out."""
+
+    AUTO = "auto"
+    ADE20K = "ade20k"
+    CITYSCAPES = "cityscapes"
+    IMAGENET = "imagenet"
+
+
+TASKS = {
+    Layout.ADE20K: Task.SEGMENT,
+    Layout.CITYSCAPES: Task.SEGMENT,
+    Layout.IMAGENET: Task.CLASSIFY,
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image and the truth about it: a file of labels, or a class.
+
+    Attributes:
+        labels: None for an image of one class.
+        label: That class; -1 with a file of labels.
+    """
+
+    image: Path
+    labels: Path | None = None
+    label: int = VOID
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled images, in the order of their paths.
+
+    Attributes:
+        folder: Where it was found.
+        classes: Names of class folders, sorted: the first is class 0. Empty for maps.
+    """
+
+    folder: Path
+    layout: Layout
+    samples: tuple[Sample, ...]
+    classes: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> Task:
+        """What such labels judge."""
+        return TASKS[self.layout]
+
+
+def find_dataset(folder: Path, layout: Layout = Layout.AUTO) -> Dataset:
+    """The validation images of a set and their labels.
+
+    Args:
+        folder: ADE20K's (``images/validation`` and ``annotations/validation``),
+            Cityscapes' (``leftImg8bit/val`` and ``gtFine/val``), or one with a folder
+            a class, itself or in ``val``.
+        layout: Which of these; ``auto`` takes the first that is there.
+
+    Raises:
+        InputError: There is no such folder, no such layout, no image, or an image has no
+            labels.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}", "give the data set's with --data")
+    if layout is Layout.AUTO:
+        layout = _detect(folder)
+    match layout:
+        case Layout.ADE20K:
+            return _ade20k(folder)
+        case Layout.CITYSCAPES:
+            return _cityscapes(folder)
+        case _:
+            return _imagenet(folder)
+
+
+def _detect(folder: Path) -> Layout:
+    if (folder / "images" / "validation").is_dir():
+        return Layout.ADE20K
+    if (folder / "leftImg8bit" / "val").is_dir():
+        return Layout.CITYSCAPES
+    if any(_images(child) for child in _class_folders(folder)):
+        return Layout.IMAGENET
+    raise InputError(
+        f"{folder} is laid out like no set known here",
+        "give the folder with images/validation (ADE20K), leftImg8bit/val (Cityscapes), or a"
+        " folder of images a class (ImageNet)",
+    )
+
+
+def _ade20k(folder: Path) -> Dataset:
+    images, labels = (folder / part / "validation" for part in ("images", "annotations"))
+    pairs = {image: labels / f"{image.stem}.png" for image in _images(images)}
+    return _paired(folder, Layout.ADE20K, images, pairs)
+
+
+def _cityscapes(folder: Path) -> Dataset:
+    images, labels = (folder / part / "val" for part in ("leftImg8bit", "gtFine"))
+    pairs = {}
+    for image in sorted(images.glob(f"*/*{CITY_IMAGE}")):
+        stem = image.name.removesuffix(CITY_IMAGE)
+        choices = [labels / image.parent.name / f"{stem}{suffix}" for suffix in CITY_LABELS]
+        pairs[image] = next((path for path in choices if path.is_file()), choices[0])
+    return _paired(folder, Layout.CITYSCAPES, images, pairs)
+
+
+def _paired(folder: Path, layout: Layout, images: Path, pairs: dict[Path, Path]) -> Dataset:
+    if not pairs:
+        raise InputError(
+            f"there is no image in {images}", f"give the folder of {layout} with --data"
+        )
+    missing = [labels for labels in pairs.values() if not labels.is_file()]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(pairs)} images have no labels, first {missing[0]}",
+            "unpack the annotations beside the images, or remove those images",
+        )
+    return Dataset(folder, layout, tuple(Sample(*pair) for pair in pairs.items()))
+
+
+def _imagenet(folder: Path) -> Dataset:
+    root = folder / "val" if (folder / "val").is_dir() else folder
+    classes = [child for child in _class_folders(folder) if child.parent == root]
+    samples = [
+        Sample(image, label=index)
+        for index, child in enumerate(classes)
+        for image in _images(child)
+    ]
+    if not samples:
+        raise InputError(
+            f"there is no folder with images in {root}", "give the one that holds the classes"
+        )
+    names = tuple(child.name for child in classes)
+    return Dataset(folder, Layout.IMAGENET, tuple(samples), names)
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    root = folder / "val" if (folder / "val").is_dir() else folder
+    return sorted(
+        child for child in root.iterdir() if child.is_dir() and not child.name.startswith(".")
+    )
+
+
+def _images(folder: Path) -> list[Path]:
+    """The images right in a folder, sorted; none if there is no such folder."""
+    from hrvit_deploy.images import SUFFIXES
+
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def read_labels(sample: Sample, layout: Layout, ignore_index: int = 255) -> NDArray[np.int32]:
+    """The class of each pixel.
+
+    Args:
+        sample: One with a file of labels.
+        layout: ADE20K counts its classes from 1 and leaves 0 unlabelled; Cityscapes'
+            label ids become train ids.
+        ignore_index: A class that is not judged either, counted from 0.
+
+    Returns:
+        ``H x W``; -1 where nothing is to be judged.
+
+    Raises:
+        InputError: The file cannot be read, or holds colours.
+    """
+    assert sample.labels is not None
+    stored = _read_indices(sample.labels)
+    if layout is Layout.ADE20K:
+        labels = stored - 1
+    elif sample.labels.name.endswith(CITY_LABELS[1]):
+        labels = _train_ids(stored)
+    else:
+        labels = stored.copy()
+    labels[stored == UNLABELLED] = VOID
+    labels[labels == ignore_index] = VOID
+    return labels
+
+
+def _train_ids(label_ids: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Cityscapes' label ids as the indices of the 19 that are judged."""
+    import numpy as np
+
+    table = np.full(max(int(label_ids.max()), *CITYSCAPES_IDS) + 1, VOID, np.int32)
+    table[list(CITYSCAPES_IDS)] = range(len(CITYSCAPES_IDS))
+    found: NDArray[np.int32] = table[label_ids]
+    return found
+
+
+def _read_indices(path: Path) -> NDArray[np.int32]:
+    import numpy as np
+    from PIL import Image
+
+    from hrvit_deploy.images import BROKEN
+
+    try:
+        with Image.open(path) as image:
+            stored = np.asarray(image)
+            mode = image.mode
+    except BROKEN as error:
+        raise InputError(
+            f"the labels {path} cannot be read: {error}", "restore the file, or remove it"
+        ) from error
+    if stored.ndim != 2 or stored.dtype.kind not in "ui":
+        raise InputError(
+            f"{path} holds no class indices but {mode}",
+            "give maps of one channel of whole numbers, not the coloured ones",
+        )
+    return stored.astype(np.int32)

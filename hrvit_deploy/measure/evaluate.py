@@ -1,0 +1,275 @@
+"""How good an artefact's answers are, on labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from hrvit_deploy.artefact import open_artefact, plain
+from hrvit_deploy.classes import ClassSet, choose_classes
+from hrvit_deploy.datasets import Dataset, Layout, Sample, find_dataset, read_labels
+from hrvit_deploy.errors import InputError
+from hrvit_deploy.images import NamedImage, load_image
+from hrvit_deploy.measure.confusion import ConfusionMatrix
+from hrvit_deploy.measure.decide import label_maps, probabilities
+from hrvit_deploy.measure.fit import FitOptions
+from hrvit_deploy.measure.labels import UNDECIDED, Labels
+from hrvit_deploy.measure.open import asking
+from hrvit_deploy.measure.tally import Keeper, Tally, key_of
+from hrvit_deploy.measure.verify import Side
+from hrvit_deploy.options import ImageSize, Precision, Task
+from hrvit_deploy.progress import Progress
+from hrvit_deploy.runners.contender import Contender, ContenderKind
+from hrvit_deploy.version import VERSION
+
+MIOU = "miou"
+TOP1 = "top1"
+TOP = 5
+# Labels may be of another size than their image, but of its shape, give or take.
+LARGEST_SKEW = 0.02
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What to judge, and how images are looked at.
+
+    Attributes:
+        layout: Whose folders they are.
+        fit: How an image becomes the input.
+        samples: How many images at most; None for all.
+        ignore_index: A class that is not judged, beside what the set leaves unlabelled.
+        classes: ``ade20k``, ``cityscapes`` or a file of names; empty for what there is.
+    """
+
+    layout: Layout = Layout.AUTO
+    fit: FitOptions = field(default_factory=FitOptions)
+    samples: int | None = None
+    ignore_index: int = 255
+    classes: str = ""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of it; figures are shares from 0 to 1.
+
+    Attributes:
+        metric: The figure that counts: ``miou`` or ``top1``.
+        figures: All of them by name: ``miou``, ``mean_accuracy`` and ``pixel_accuracy``,
+            or ``top1`` and ``top5``.
+        images: How many were judged.
+        runner: What ran the artefact.
+        layout: Of the data.
+        classes: Names and colours, in the order of the confusion matrix.
+        confusion: Of pixels, or of images.
+        iou: Of each class by name, None where it neither is nor was predicted; empty for
+            a classifier.
+    """
+
+    metric: str
+    figures: dict[str, float]
+    images: int
+    runner: str
+    layout: Layout
+    classes: ClassSet
+    confusion: ConfusionMatrix
+    iou: dict[str, float | None] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """The figure that counts."""
+        return self.figures[self.metric]
+
+
+def evaluate_contender(
+    contender: Contender,
+    data: Path,
+    options: EvaluateOptions,
+    progress: Progress,
+    *,
+    state: Path | None = None,
+) -> Evaluation:
+    """Find the data, open the contender and judge it; see :func:`evaluate`.
+
+    A float16 graph on a CPU is rounded as it says, so that it is judged for what it is.
+
+    Args:
+        contender: What answers.
+        data: Folder of ADE20K, Cityscapes or ImageNet.
+        options: What to judge, and how images are looked at.
+        progress: Advanced once an image.
+        state: File that keeps the counts until all images are judged.
+
+    Raises:
+        InputError: The data are laid out in no known way, or for another task.
+    """
+    manifest = open_artefact(Path(contender.path)).manifest
+    dataset = find_dataset(data, options.layout)
+    task = manifest.network.task
+    if dataset.task is not task:
+        raise InputError(
+            f"{data} is laid out as {dataset.layout}, to {dataset.task}, and the network is"
+            f" one to {task}",
+            f"give labelled data to {task} with",
+        )
+    classes = choose_classes(manifest.network, options.classes, data, dataset.classes)
+    contender = replace(contender, rounded=True)
+    # Where the artefact lies and what classes are called changes no count.
+    about = (manifest.sha256, contender.kind, contender.provider, replace(options, classes=""))
+    key = key_of(dataset, options.samples, about=plain((VERSION, about))) if state else ""
+    with asking(contender) as side:
+        keeper = Keeper(state, key)
+        found = evaluate(side, dataset, classes, options, progress, keeper=keeper)
+    narrow = manifest.float_type in (Precision.FP16, Precision.BF16)
+    if contender.kind is ContenderKind.ONNX and contender.device == "cpu" and narrow:
+        return replace(
+            found, runner=f"{found.runner}, every {manifest.float_type} tensor rounded"
+        )
+    return found
+
+
+def evaluate(
+    side: Side,
+    dataset: Dataset,
+    classes: ClassSet,
+    options: EvaluateOptions,
+    progress: Progress,
+    *,
+    keeper: Keeper | None = None,
+) -> Evaluation:
+    """Judge an artefact's answers by the labels of a data set.
+
+    Args:
+        side: What answers.
+        dataset: Its labels are for the task of that network.
+        classes: Of the network.
+        options: What to judge; the data set is already the one it speaks of.
+        progress: Advanced once an image.
+        keeper: Where the counts of an earlier, interrupted run may lie, and where these
+            are kept until all images are judged; nowhere by default.
+
+    Raises:
+        InputError: Labels and network do not fit, an image or its labels are broken, or
+            nothing is labelled.
+        RunnerError: The runner failed.
+    """
+    options.fit.check_task(dataset.task)
+    check_classes(dataset, len(classes))
+    samples = dataset.samples[: options.samples]
+    keeper = keeper or Keeper(None, "")
+    tally = keeper.load(len(classes), progress)
+    step = progress.start(f"Evaluating {side.runner.name}", len(samples))
+    step.advance(tally.images)
+    try:
+        with keeper.keeping(tally, progress):
+            for group in _groups(samples[tally.images :], side.batch):
+                _judge(side, dataset, group, options, tally)
+                step.advance(len(group))
+                keeper.save_if_due(tally)
+    finally:
+        step.finish()
+    if not tally.confusion.total:
+        raise InputError(
+            f"none of the {tally.images} images has a labelled pixel",
+            "check --layout and --ignore-index",
+        )
+    keeper.remove()
+    return _evaluation(side, dataset, classes, tally)
+
+
+def check_classes(dataset: Dataset, count: int) -> None:
+    """Refuse more classes than the network knows.
+
+    Raises:
+        InputError: There are.
+    """
+    if len(dataset.classes) > count:
+        raise InputError(
+            f"{dataset.folder} has {len(dataset.classes)} folders of classes, the network"
+            f" tells {count} apart",
+            "evaluate on the classes it was trained on",
+        )
+
+
+def _groups(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    iterator = iter(samples)
+    while group := list(islice(iterator, size)):
+        yield group
+
+
+def _judge(
+    side: Side,
+    dataset: Dataset,
+    group: Sequence[Sample],
+    options: EvaluateOptions,
+    tally: Tally,
+) -> None:
+    """Answer some images, then count them."""
+    images = [NamedImage(str(sample.image), load_image(sample.image)) for sample in group]
+    if dataset.task is Task.CLASSIFY:
+        ranked = [_ranked(scores) for scores in probabilities(side, images, options.fit)]
+        tally.add_images([sample.label for sample in group], ranked)
+        return
+    classes = len(tally.confusion.counts)
+    maps = [
+        _labels_for(sample, image, dataset.layout, options.ignore_index, classes)
+        for sample, image in zip(group, images, strict=True)
+    ]
+    sizes = [ImageSize(*labels.shape) for labels in maps]
+    tally.add_maps(maps, list(label_maps(side, images, sizes, options.fit, classes)))
+
+
+def _ranked(scores: np.ndarray) -> Labels:
+    """The likeliest classes, best first; -1 where a probability is not finite."""
+    if not np.isfinite(scores).all():
+        return np.array([UNDECIDED], np.int32)
+    return np.argsort(-scores, kind="stable")[:TOP].astype(np.int32)
+
+
+def _labels_for(
+    sample: Sample, image: NamedImage, layout: Layout, ignore_index: int, classes: int
+) -> Labels:
+    labels = read_labels(sample, layout, ignore_index)
+    height, width = image.pixels.shape[:2]
+    skew = labels.shape[0] * width / (labels.shape[1] * height)
+    if abs(skew - 1) > LARGEST_SKEW:
+        raise InputError(
+            f"{sample.labels} has {labels.shape[0]}x{labels.shape[1]} labels for an image of"
+            f" {height}x{width}",
+            "give the labels of that image, or turn them as its EXIF orientation says",
+        )
+    if labels.max() >= classes:
+        raise InputError(
+            f"{sample.labels} holds class {labels.max()}, the network tells {classes} apart"
+            " (0 the first)",
+            "check --layout, or name a class that is not to be judged with --ignore-index",
+        )
+    return labels
+
+
+def _evaluation(side: Side, dataset: Dataset, classes: ClassSet, tally: Tally) -> Evaluation:
+    confusion = tally.confusion
+    iou: dict[str, float | None] = {}
+    if dataset.task is Task.CLASSIFY:
+        figures = {TOP1: confusion.accuracy, "top5": tally.top5 / tally.images}
+    else:
+        shares = (None if np.isnan(share) else float(share) for share in confusion.iou)
+        iou = dict(zip(classes.names, shares, strict=True))
+        figures = {
+            MIOU: confusion.miou,
+            "mean_accuracy": tally.mean_accuracy,
+            "pixel_accuracy": confusion.accuracy,
+        }
+    return Evaluation(
+        metric=TOP1 if dataset.task is Task.CLASSIFY else MIOU,
+        figures=figures,
+        images=tally.images,
+        runner=side.runner.name,
+        layout=dataset.layout,
+        classes=classes,
+        confusion=confusion,
+        iou=iou,
+    )

@@ -1,0 +1,215 @@
+"""Graphs are quantized, judged, and refused or mended when they lose too much."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from PIL import Image
+
+from hrvit_deploy import quantizing
+from hrvit_deploy.artefact import Artefact, Weights, open_artefact, record, sha256_of
+from hrvit_deploy.calib.ranges import Ranges
+from hrvit_deploy.errors import ArtefactError, GateError, InputError
+from hrvit_deploy.images import samples
+from hrvit_deploy.measure.gates import Quality
+from hrvit_deploy.options import (
+    CalibrationOptions,
+    ImageSize,
+    Method,
+    Precision,
+    QuantizeOptions,
+)
+from hrvit_deploy.pipeline import Pictures
+from hrvit_deploy.progress import Silent
+from hrvit_deploy.quantizing import Evidence
+
+MINMAX = CalibrationOptions(Method.MINMAX)
+IMAGES = Path("calib/images")
+INT8 = QuantizeOptions()
+FEW = Evidence(pictures=Pictures(limit=2))
+
+
+@pytest.fixture
+def ranges(graph: Path) -> tuple[Path, Ranges]:
+    """Of the graph in ``export/``, on six crops in ``calib/images/``."""
+    write_images(IMAGES, 6)
+    return quantizing.find_ranges(open_artefact(graph), None, None, MINMAX, Silent())
+
+
+def write_images(folder: Path, count: int) -> None:
+    folder.mkdir(parents=True)
+    for name, pixels in samples(count, ImageSize(64, 96)):
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+
+
+def strict(agreement: float) -> Evidence:
+    return Evidence(pictures=Pictures(limit=2), quality=Quality(0.01, agreement))
+
+
+def trained(artefact: Artefact) -> Artefact:
+    """The same, saying that its weights are from a checkpoint."""
+    network = artefact.manifest.network
+    return record(
+        artefact, network=type(network)(**{**vars(network), "weights": Weights.CHECKPOINT})
+    )
+
+
+def test_a_quantized_graph_says_what_it_is(graph: Path, ranges: tuple[Path, Ranges]) -> None:
+    source = open_artefact(graph)
+
+    made = quantizing.quantize(source, ranges, INT8, FEW, Silent())
+
+    assert open_artefact(made.path) == made
+    assert made.path.name == f"{graph.stem}-int8.onnx"
+    manifest = made.manifest
+    found = manifest.quantization
+    assert found is not None
+    assert (manifest.precision, found.rest) == (Precision.INT8, Precision.FP32)
+    assert (found.method, found.images, found.random_data) == ("minmax", 6, False)
+    assert found.ranges_sha256 == sha256_of(ranges[0])
+    assert manifest.sources[0].sha256 == source.manifest.sha256
+    assert manifest.graph is not None
+    # A pair in front of each product's activation, half a pair behind its weight.
+    assert manifest.graph.nodes["DequantizeLinear"] > found.products > 30
+    assert made.path.stat().st_size < graph.stat().st_size
+    assert manifest.parity is not None
+    assert manifest.gate is not None
+    assert manifest.gate.metric == "agreement"
+    assert manifest.gate.candidate == manifest.parity.agreement > 0.5
+
+
+def test_the_rest_may_be_float16(graph: Path, ranges: tuple[Path, Ranges]) -> None:
+    source, progress = open_artefact(graph), Silent()
+
+    made = quantizing.quantize(source, ranges, INT8, FEW, progress, rest=Precision.FP16)
+
+    assert made.path.name == f"{graph.stem}-fp16-int8.onnx"
+    found = made.manifest.quantization
+    assert found is not None
+    assert found.rest is made.manifest.float_type is Precision.FP16
+    scales = [w for w in onnx.load(made.path).graph.initializer if w.name.endswith("_scale")]
+    assert {numpy_helper.to_array(scale).dtype for scale in scales} == {np.dtype(np.float16)}
+    # The float16 graph is made once, and noticed when it is another's.
+    typed = graph.with_stem(f"{graph.stem}-fp16")
+    before = typed.stat().st_mtime_ns
+    quantizing.narrowed(source, Precision.FP16, FEW.pictures, progress)
+    assert typed.stat().st_mtime_ns == before
+    record(open_artefact(typed), sources=())
+    quantizing.narrowed(source, Precision.FP16, FEW.pictures, progress)
+    assert typed.stat().st_mtime_ns > before
+
+
+def test_fp8_is_judged_too(graph: Path, ranges: tuple[Path, Ranges]) -> None:
+    made = quantizing.quantize(
+        open_artefact(graph), ranges, QuantizeOptions(Precision.FP8), FEW, Silent()
+    )
+    assert made.manifest.precision is Precision.FP8
+    assert made.manifest.parity is not None
+    assert 0.5 < made.manifest.parity.cosine < 1
+
+
+def test_a_missed_gate_is_refused_with_figures(
+    graph: Path, ranges: tuple[Path, Ranges]
+) -> None:
+    evidence = strict(1.0)
+    made = quantizing.quantize(open_artefact(graph), ranges, INT8, evidence, Silent())
+
+    assert made.manifest.gate is not None
+    assert not made.manifest.gate.passed
+    with pytest.raises(GateError, match=r"of the decisions are the float32 graph's on 2") as e:
+        quantizing.require_quality(made, evidence, Silent())
+    assert "--auto" in e.value.hint
+    assert "--fp16" in e.value.hint
+
+
+def test_random_weights_are_told_but_not_held_to_a_gate_nobody_gave(
+    graph: Path, ranges: tuple[Path, Ranges]
+) -> None:
+    made = quantizing.quantize(open_artefact(graph), ranges, INT8, strict(1.0), Silent())
+    progress = Silent()
+
+    quantizing.require_quality(made, FEW, progress)
+
+    assert "weights are random" in progress.warnings[0]
+    with pytest.raises(GateError):
+        quantizing.require_quality(trained(made), FEW, Silent())
+
+
+def test_auto_leaves_the_worst_in_float_until_the_gate_holds(
+    graph: Path, ranges: tuple[Path, Ranges]
+) -> None:
+    source, progress = open_artefact(graph), Silent()
+    plain = quantizing.quantize(source, ranges, INT8, FEW, progress)
+    assert plain.manifest.gate is not None
+    assert plain.manifest.quantization is not None
+    # Between what it reaches and all there is.
+    wanted = (plain.manifest.gate.candidate + 1) / 2
+
+    made = quantizing.quantize(source, ranges, INT8, strict(wanted), progress, auto=True)
+
+    gate, found = made.manifest.gate, made.manifest.quantization
+    assert gate is not None
+    assert found is not None
+    assert gate.passed
+    assert gate.candidate >= wanted > plain.manifest.gate.candidate
+    assert 0 < len(found.kept) < plain.manifest.quantization.products
+    assert found.products == plain.manifest.quantization.products - len(found.kept)
+    assert any("stay in float" in note for note in progress.notes)
+
+
+def test_auto_gives_up_with_figures(graph: Path, ranges: tuple[Path, Ranges]) -> None:
+    # Every decision, whatever is left: float16 alone turns some.
+    with pytest.raises(GateError, match=r"even with \d+ of \d+ products in float"):
+        quantizing.quantize(
+            open_artefact(graph),
+            ranges,
+            INT8,
+            Evidence(pictures=Pictures(limit=6), quality=Quality(0, 1)),
+            Silent(),
+            rest=Precision.FP16,
+            auto=True,
+        )
+
+
+def test_ranges_of_another_graph_are_refused(graph: Path, ranges: tuple[Path, Ranges]) -> None:
+    path, _ = ranges
+    other = graph.with_name("other.onnx")
+    model = onnx.load(graph)
+    model.doc_string = "changed"
+    onnx.save(model, other)
+    changed = record(Artefact(other, open_artefact(graph).manifest), sha256=sha256_of(other))
+    with pytest.raises(ArtefactError, match="the model changed"):
+        quantizing.find_ranges(changed, path, None, MINMAX, Silent())
+
+
+def test_neither_images_nor_ranges_is_an_error_that_says_where_they_go(graph: Path) -> None:
+    with pytest.raises(InputError, match="no images in calib/images/ and no ranges in") as e:
+        quantizing.find_ranges(open_artefact(graph), None, None, MINMAX, Silent())
+    assert "calib/images" in e.value.hint
+    assert "--images" in e.value.hint
+
+
+def test_ranges_alone_will_do(graph: Path, ranges: tuple[Path, Ranges]) -> None:
+    shutil.rmtree(IMAGES)
+    progress = Silent()
+
+    path, held = quantizing.find_ranges(open_artefact(graph), None, None, MINMAX, progress)
+
+    assert (path, held) == ranges
+    assert "taking the ranges" in progress.notes[0]
+
+
+def test_a_float16_graph_takes_the_ranges_of_its_float32_one(
+    graph: Path, ranges: tuple[Path, Ranges]
+) -> None:
+    source = open_artefact(graph)
+    typed = quantizing.narrowed(source, Precision.FP16, FEW.pictures, Silent())
+    assert quantizing.find_ranges(typed, None, None, MINMAX, Silent()) == ranges
+    graph.rename("elsewhere.onnx")
+    with pytest.raises(ArtefactError, match="is not beside it"):
+        quantizing.find_ranges(typed, None, None, MINMAX, Silent())
