@@ -30,8 +30,7 @@ class FitOptions:
     Attributes:
         fit: How an image becomes the input.
         stride: Height and width from one window to the next, in pixels; None for three
-            quarters of the window, which is HRViT's 768 for its 1024 (HRViT paper,
-            section 4.2).
+            quarters of the window, which is the HRViT paper's 768 for its 1024.
         flip: Look at each image mirrored, too.
         scales: Sizes to look at each image in, as factors of its own; windows only.
     """
