@@ -18,8 +18,17 @@ $(SETUP): pyproject.toml constraints.txt tools/fetch_bindings.py
 	$(BIN)/python tools/fetch_bindings.py
 	touch $@
 
+# A trained network and labelled scenes: the whole road with real figures at its end.
+DATA := data/digit_scenes
+CHECKPOINT := examples/digit_scenes/hrvit_b1.safetensors
+
 run: setup
-	$(BIN)/hrvit-deploy run --variant b1
+	$(BIN)/python examples/digit_scenes/scenes.py $(DATA) --count 40
+	mkdir -p calib/images
+	ls calib/images | grep -q . || cp $(DATA)/images/training/*.png calib/images/
+	$(BIN)/hrvit-deploy run --variant b1 --checkpoint $(CHECKPOINT) --size 256x256
+	$(BIN)/hrvit-deploy build-trt --int8
+	$(BIN)/hrvit-deploy compare --data $(DATA)
 
 test: setup
 	$(PYTEST)
@@ -43,4 +52,4 @@ readme: setup
 	$(BIN)/python tools/readme.py
 
 clean:
-	rm -rf $(VENV) export/*.onnx export/*.data export/*.json engines/*.plan engines/*.json engines/*.cache bench
+	rm -rf $(VENV) export/*.onnx export/*.data export/*.json engines/*.plan engines/*.json engines/*.cache calib/*.json calib/*.png bench data predictions

@@ -29,6 +29,7 @@ def test_the_documents_hold_what_was_measured() -> None:
     text = readme.GATES.read_text(encoding="utf-8")
     filled = readme.fill(text, "gates", readme.gates_table())
     assert readme.fill(filled, "parity", readme.parity_table()) == text
+    assert readme.fill(TEXT, "int8", readme.int8_table()) == TEXT
 
 
 @pytest.mark.slow
@@ -60,10 +61,15 @@ def run_python(folder: Path) -> None:
     assert getattr(found["scores"], "shape", None) == (1, 1000)
 
 
-def test_make_run_is_the_command_shown() -> None:
+def test_make_run_runs_the_commands_shown() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert "hrvit-deploy run --variant b1" in makefile
-    assert "$ hrvit-deploy run --variant b1\n" in TEXT
+    recipe = makefile.partition("\nrun: setup\n")[2].partition("\n\n")[0]
+    named = dict(re.findall(r"^(\w+) := (.*)$", makefile, re.MULTILINE))
+    for name in ("DATA", "CHECKPOINT"):
+        recipe = recipe.replace(f"$({name})", named[name])
+    commands = re.findall(r"\$\(BIN\)/(hrvit-deploy .*)", recipe)
+    assert [command.split()[1] for command in commands] == ["run", "build-trt", "compare"]
+    assert [shown.command for shown in readme.blocks(TEXT)][:3] == commands
 
 
 def test_every_extra_named_exists() -> None:

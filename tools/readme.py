@@ -1,8 +1,8 @@
 """Run the commands of README.md and write their output into it; fill in measured tables.
 
 Every ``console`` block holds one ``$ hrvit-deploy ...`` line. They run in order in one
-empty folder, which is given a checkpoint ``cityscapes.pth`` first. What a command prints on
-standard output follows its line, or on standard error if it failed.
+empty folder, which is given a checkpoint ``cityscapes.pth`` and what ``make run`` makes first.
+What a command prints on standard output follows its line, or its error if it failed.
 
 Usage: python tools/readme.py
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,9 +25,13 @@ from hrvit_deploy.measure.gates import GATES as GATE_TABLE
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 GATES = ROOT / "docs" / "gates.md"
+PREDICTIONS = ROOT / "docs" / "predictions.png"
 PARITY = ROOT / "benchmarks" / "results" / "parity.json"
+INT8 = ROOT / "benchmarks" / "results" / "int8.json"
 BLOCK = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```", re.DOTALL)
 TIMEOUT_S = 900
+# As many as make run writes.
+SCENES = "40"
 
 
 class Shown(NamedTuple):
@@ -53,6 +58,16 @@ def prepare(folder: Path) -> None:
     network = build_network(VARIANTS["b1"], Task.SEGMENT, 19)
     set_random_weights(network, 1)
     torch.save({"state_dict": network.state_dict()}, folder / "cityscapes.pth")
+    make_run_files(folder)
+
+
+def make_run_files(folder: Path) -> None:
+    """The trained network, scenes to judge it by, and images to calibrate on."""
+    (folder / "examples").symlink_to(ROOT / "examples")
+    data = folder / "data" / "digit_scenes"
+    script = ROOT / "examples" / "digit_scenes" / "scenes.py"
+    subprocess.run([sys.executable, str(script), str(data), "--count", SCENES], check=True)
+    shutil.copytree(data / "images" / "training", folder / "calib" / "images")
 
 
 def run(command: str, folder: Path) -> str:
@@ -69,6 +84,8 @@ def run(command: str, folder: Path) -> str:
         check=False,
     )
     text = done.stdout if done.returncode == 0 else last_line(done.stderr)
+    if done.returncode and not text.startswith("error: "):
+        raise RuntimeError(f"{command} failed: {done.stdout}{done.stderr}")
     lines = [line.rstrip() for line in text.strip("\n").splitlines()]
     return "\n".join(lines) + "\n"
 
@@ -104,6 +121,22 @@ def parity_table() -> str:
     return "\n".join(rows)
 
 
+def int8_table() -> str:
+    """What every way to quantize the trained network costs, as Markdown."""
+    found = json.loads(INT8.read_text(encoding="utf-8"))
+    rows = ["| graph | products in eight bits | size | mIoU | loss |", "|---|---|---|---|---|"]
+    reference = next(row["miou"] for row in found["rows"] if row["name"] == "fp32")
+    for row in found["rows"]:
+        size = f"{row['bytes'] / 2**20:.1f} MiB" if row["bytes"] else ""
+        loss = f"{100 * (reference - row['miou']):+.2f} points"
+        rows.append(
+            f"| {row['name']} | {row['products'] or ''} | {size} | {row['miou']:.4f} | {loss} |"
+        )
+    images = found["rows"][0]["images"]
+    rows += ["", f"mIoU over 11 classes on {images} scenes; {found['date'][:10]}."]
+    return "\n".join(rows)
+
+
 def gates_table() -> str:
     """The default gates of every precision as Markdown."""
     meanings = {
@@ -130,8 +163,26 @@ def fill(text: str, name: str, content: str) -> str:
     return f"{head}{begin}\n{content}\n{end}{tail}"
 
 
+def draw(folder: Path, count: int = 3) -> None:
+    """Scenes beside what the trained network sees in them, as docs/predictions.png."""
+    from PIL import Image
+
+    graph = "export/hrvit-b1-segment-256x256.onnx"
+    scenes = sorted((folder / "data/digit_scenes/images/validation").glob("*.png"))[:count]
+    run(shlex.join(["hrvit-deploy", "predict", graph, *map(str, scenes)]), folder)
+    overlays = [folder / "predictions" / f"{scene.stem}-overlay.png" for scene in scenes]
+    pictures = [Image.open(path) for path in overlays]
+    width = sum(picture.width for picture in pictures)
+    sheet = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white")
+    left = 0
+    for picture in pictures:
+        sheet.paste(picture, (left, 0))
+        left += picture.width
+    sheet.save(PREDICTIONS, optimize=True)
+
+
 def main() -> None:
-    """Rewrite README.md and docs/gates.md."""
+    """Rewrite README.md, docs/gates.md and docs/predictions.png."""
     text = README.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -141,7 +192,9 @@ def main() -> None:
             sys.stderr.write(f"{match['command']}\n")
             return f"```console\n$ {match['command']}\n{run(match['command'], folder)}```"
 
-        README.write_text(BLOCK.sub(renew, text), encoding="utf-8")
+        text = BLOCK.sub(renew, text)
+        README.write_text(fill(text, "int8", int8_table()), encoding="utf-8")
+        draw(folder)
     gates = GATES.read_text(encoding="utf-8")
     gates = fill(fill(gates, "gates", gates_table()), "parity", parity_table())
     GATES.write_text(gates, encoding="utf-8")

@@ -1,6 +1,7 @@
 """Digit scenes: handwriting on photographs, a small set for semantic segmentation.
 
-Usage: python examples/digit_scenes/scenes.py FOLDER [--count 200] [--size 256x256]
+Usage: python examples/digit_scenes/scenes.py FOLDER [--count 200] [--training 64]
+           [--size 256x256]
 
 Real handwriting (scikit-learn's 1,797 digits) lies at random places, sizes, slants,
 contrasts and overlaps on crops of real photographs (scikit-learn's china and flower).
@@ -191,31 +192,45 @@ def _colour(
             return colour
 
 
-def write_scenes(folder: Path, count: int, size: ImageSize, *, seed: int = 0) -> None:
-    """Validation scenes in the layout of ADE20K's challenge.
+def write_scenes(
+    folder: Path,
+    count: int,
+    size: ImageSize = SIZE,
+    *,
+    split: Split = Split.VALIDATION,
+    seed: int = 0,
+) -> None:
+    """Scenes in the layout of ADE20K's challenge.
 
-    ``images/validation/*.png`` and ``annotations/validation/*.png``, whose value is the
-    class index plus one, as 0 is what ADE20K ignores; and ``classes.txt``.
+    ``images/SPLIT/*.png`` and ``annotations/SPLIT/*.png``, whose value is the class index
+    plus one, as 0 is what ADE20K ignores; and ``classes.txt``.
     """
-    images = folder / "images" / Split.VALIDATION
-    annotations = folder / "annotations" / Split.VALIDATION
+    images, annotations = (folder / part / split for part in ("images", "annotations"))
     for made in (images, annotations):
         made.mkdir(parents=True, exist_ok=True)
     (folder / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
-    for index, scene in enumerate(scenes(count, Split.VALIDATION, size, seed=seed)):
+    for index, scene in enumerate(scenes(count, split, size, seed=seed)):
         name = f"scene_{index:05}.png"
         Image.fromarray(scene.pixels).save(images / name)
         Image.fromarray(scene.labels + np.uint8(1)).save(annotations / name)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--size", default="256x256")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    write_scenes(
-        arguments.folder, arguments.count, parse_size(arguments.size), seed=arguments.seed
+def main() -> None:
+    """Write validation scenes to judge by, and training scenes to calibrate on."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    print(f"{arguments.count} scenes of {arguments.size} in {arguments.folder}")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=200, help="of validation scenes")
+    parser.add_argument("--training", type=int, default=64, help="of training scenes")
+    parser.add_argument("--size", default=str(SIZE))
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    size = parse_size(given.size)
+    for split, count in ((Split.VALIDATION, given.count), (Split.TRAINING, given.training)):
+        write_scenes(given.folder, count, size, split=split, seed=given.seed)
+    print(f"{given.count} and {given.training} scenes of {size} in {given.folder}")
+
+
+if __name__ == "__main__":
+    main()

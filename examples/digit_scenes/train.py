@@ -19,6 +19,7 @@ import platform
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,7 +113,7 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
 
 def normalise(scene: Scene) -> Tensor:
     """``3 x H x W`` float32 as ImageNet's networks take it."""
-    mean, std = np.float32(IMAGENET_MEAN), np.float32(IMAGENET_STD)
+    mean, std = (np.asarray(v, np.float32) for v in (IMAGENET_MEAN, IMAGENET_STD))
     return torch.from_numpy(((scene.pixels - mean) / std).transpose(2, 0, 1).copy())
 
 
@@ -126,8 +127,12 @@ class Training:
         self.network = build_network(variant, Task.SEGMENT, len(CLASSES)).to(device).train()
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
+        groups: list[dict[str, Any]] = [
+            {"params": decayed},
+            {"params": others, "weight_decay": 0.0},
+        ]
         self.optimizer = torch.optim.AdamW(
-            [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
+            groups,
             lr=schedule.rate,
             weight_decay=schedule.decay,
         )
@@ -143,7 +148,7 @@ class Training:
             scores = self.network(images)
         loss = F.cross_entropy(scores.float(), labels)
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1

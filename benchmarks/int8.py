@@ -1,0 +1,173 @@
+"""What INT8 and FP8 cost the trained network: accuracy, size, and under which calibration.
+
+Usage: python benchmarks/int8.py [--scenes 200] [--out FILE.json]
+
+HRViT-b1 trained on digit scenes (examples/digit_scenes) is judged on scenes that were held
+out: eager, as float32 and float16 graphs, and quantized under every calibration method, with
+the rest in float32 and in float16, and with --auto under a gate of a tenth of a point. Ranges
+come from training scenes. Each row is on disk before the next starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hrvit_deploy import pipeline, quantizing
+from hrvit_deploy.artefact import Artefact, plain
+from hrvit_deploy.measure.environment import describe_environment
+from hrvit_deploy.measure.evaluate import EvaluateOptions
+from hrvit_deploy.measure.gates import Quality
+from hrvit_deploy.model.variants import VARIANTS
+from hrvit_deploy.options import (
+    DEFAULT_GROUPS,
+    DEFAULT_METHOD,
+    CalibrationOptions,
+    ExportOptions,
+    Group,
+    ImageSize,
+    Method,
+    Precision,
+    QuantizeOptions,
+)
+from hrvit_deploy.progress import Silent
+from hrvit_deploy.quantizing import Evidence
+from hrvit_deploy.request import Request
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "int8.json"
+SCENES = HERE.parent / "examples" / "digit_scenes"
+CHECKPOINT = SCENES / "hrvit_b1.safetensors"
+SIZE = ImageSize(256, 256)
+CALIBRATION_SCENES = 64
+TIGHT = Quality(drop=0.001, agreement=0.999)
+
+Row = dict[str, Any]
+
+
+class Trial:
+    """The trained network's graph, its data, and what was measured of them."""
+
+    def __init__(self, folder: Path, scenes: int) -> None:
+        self.folder, self.progress = folder, Silent()
+        self.data = folder / "scenes"
+        make_scenes(self.data, scenes)
+        self.pictures = pipeline.Pictures(self.data / "images" / "validation", 8)
+        self.evidence = Evidence(self.data, self.pictures)
+        trained = pipeline.load(Request(VARIANTS["b1"], checkpoint=CHECKPOINT), self.progress)
+        self.graph = pipeline.export(
+            trained, ExportOptions(SIZE), folder, self.pictures, self.progress
+        )
+
+    def row(self, name: str, artefact: Artefact, *, eager: bool = False) -> Row:
+        started = time.perf_counter()
+        found = pipeline.evaluate(
+            artefact, self.data, EvaluateOptions(), self.progress, eager=eager
+        )
+        quantization = None if eager else artefact.manifest.quantization
+        return {
+            "name": name,
+            "miou": found.score,
+            "pixel_accuracy": found.figures["pixel_accuracy"],
+            "images": found.images,
+            "runner": found.runner,
+            "bytes": None if eager else artefact.path.stat().st_size,
+            "products": quantization.products if quantization else 0,
+            "kept_in_float": list(quantization.kept) if quantization else [],
+            "quantization": plain(quantization),
+            "seconds": time.perf_counter() - started,
+        }
+
+    def quantized(
+        self,
+        method: Method,
+        *,
+        rest: Precision = Precision.FP32,
+        precision: Precision = Precision.INT8,
+        groups: tuple[Group, ...] = DEFAULT_GROUPS,
+        auto: bool = False,
+    ) -> Artefact:
+        ranges = pipeline.calibrate(
+            self.graph,
+            self.data / "images" / "training",
+            CalibrationOptions(method),
+            self.folder / "calib" / method,
+            self.progress,
+        )
+        # The gate is of no interest here but for --auto: rows are judged once, by row().
+        judged = (
+            replace(self.evidence, quality=TIGHT)
+            if auto
+            else replace(self.evidence, data=None, quality=Quality(1, 0))
+        )
+        return quantizing.quantize(
+            self.graph,
+            ranges,
+            QuantizeOptions(precision, groups),
+            judged,
+            self.progress,
+            rest=rest,
+            auto=auto,
+            folder=self.folder,
+        )
+
+    def rows(self) -> Iterator[Row]:
+        half, full = Precision.FP16, Precision.FP32
+        yield self.row("eager", self.graph, eager=True)
+        yield self.row("fp32", self.graph)
+        yield self.row(
+            "fp16", quantizing.narrowed(self.graph, half, self.pictures, self.progress)
+        )
+        for method in Method:
+            yield self.row(f"int8 {method}", self.quantized(method))
+        best = DEFAULT_METHOD
+        yield self.row(f"int8 {best}, the rest fp16", self.quantized(best, rest=half))
+        for group in (Group.DEPTHWISE, Group.ATTENTION, Group.CLASSIFIER):
+            made = self.quantized(best, groups=(*DEFAULT_GROUPS, group))
+            yield self.row(f"int8 {best}, {group} too", made)
+        yield self.row(f"int8 {best} --auto at 0.1 points", self.quantized(best, auto=True))
+        yield self.row(
+            f"fp8 {best}, the rest {full}", self.quantized(best, precision=Precision.FP8)
+        )
+
+
+def make_scenes(folder: Path, count: int) -> None:
+    sys.path.insert(0, str(SCENES))
+    from scenes import Split, write_scenes  # type: ignore[import-not-found]
+
+    write_scenes(folder, count, SIZE)
+    write_scenes(folder, CALIBRATION_SCENES, SIZE, split=Split.TRAINING)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scenes", type=int, default=200)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    report: dict[str, Any] = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "environment": plain(describe_environment("")),
+        "checkpoint": json.loads(CHECKPOINT.with_suffix(".json").read_text())["sha256"],
+        "calibration_scenes": CALIBRATION_SCENES,
+        "rows": [],
+    }
+    with tempfile.TemporaryDirectory(prefix="hrvit-deploy-") as name:
+        for row in Trial(Path(name), arguments.scenes).rows():
+            report["rows"].append(row)
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            staged = arguments.out.with_suffix(".part")
+            staged.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            staged.replace(arguments.out)
+            print(f"{row['name']:40} {row['miou']:.4f} {row['seconds']:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
