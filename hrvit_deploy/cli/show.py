@@ -13,6 +13,7 @@ from rich.text import Text
 
 from hrvit_deploy.artefact import (
     Artefact,
+    Engine,
     Gate,
     Network,
     Parity,
@@ -82,7 +83,7 @@ def written(artefact: Artefact) -> dict[str, str]:
         rows["backend"] = f"{engine.backend} {engine.version}, {engine.build_seconds:.1f} s"
         rows["layers"] = counts(engine.layers)
         rows["products"] = counts(engine.products)
-        rows["weights"] = human_bytes(engine.weight_bytes)
+        rows["weights"] = _weights(engine)
         rows["runs on"] = (
             f"compute capability {', '.join(engine.compute_capabilities)}"
             if engine.compute_capabilities
@@ -119,6 +120,16 @@ def gate(found: Gate) -> dict[str, str]:
         "gate": f"{verdict}: {found.metric} {found.candidate:.4f}{against}, at least"
         f" {found.limit:.4f}, on {found.images} images"
     }
+
+
+def _weights(engine: Engine) -> str:
+    """How many bytes of weights a plan was built from, and how many of them in eight bits."""
+    if not engine.quantized_bytes:
+        return human_bytes(engine.weight_bytes)
+    return (
+        f"{human_bytes(engine.weight_bytes)},"
+        f" {human_bytes(engine.quantized_bytes)} of them in eight bits"
+    )
 
 
 def counts(numbers: dict[str, int]) -> str:
@@ -238,15 +249,19 @@ def description(found: Description) -> None:
         rows["rewrites"] = ", ".join(found.graph.rewrites)
         if found.graph.float32_islands:
             rows["islands"] = f"{len(found.graph.float32_islands)} nodes in float32"
+    if found.quantization is not None:
+        rows |= quantization(found.quantization)
     if found.engine is not None:
         engine = found.engine
         rows["backend"] = f"{engine.backend} {engine.version}"
         rows["layers"] = counts(found.layers)
         rows["products"] = counts(engine.products)
-        rows["weights"] = human_bytes(engine.weight_bytes)
+        rows["weights"] = _weights(engine)
         rows["runs on"] = ", ".join(engine.compute_capabilities)
     if found.parity is not None:
         rows |= parity(found.parity)
+    if found.gate is not None:
+        rows |= gate(found.gate)
     console.print(facts(rows))
     chain = [[source.path, source.kind, source.sha256[:16]] for source in found.chain]
     console.print(columns(["made from", "kind", "SHA-256"], chain))

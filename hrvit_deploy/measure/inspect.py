@@ -8,10 +8,12 @@ from typing import Any
 from hrvit_deploy.artefact import (
     Artefact,
     Engine,
+    Gate,
     Graph,
     Network,
     Parity,
     Preparation,
+    Quantization,
     Source,
     TensorInfo,
 )
@@ -47,6 +49,8 @@ class Description:
     engine: Engine | None
     chain: tuple[Source, ...]
     parity: Parity | None
+    quantization: Quantization | None
+    gate: Gate | None
     options: dict[str, Any]
     versions: dict[str, str]
 
@@ -81,6 +85,8 @@ def describe(artefact: Artefact) -> Description:
         engine=engine,
         chain=artefact.as_source(),
         parity=manifest.parity,
+        quantization=manifest.quantization,
+        gate=manifest.gate,
         options=manifest.options,
         versions=manifest.versions,
     )
