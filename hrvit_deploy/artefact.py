@@ -329,8 +329,13 @@ def staging(target: Path) -> Iterator[Path]:
         ) from error
     try:
         yield folder
-        for path in sorted(folder.iterdir(), key=lambda path: _turn(path, target)):
+        staged = sorted(folder.iterdir(), key=lambda path: _turn(path, target))
+        for path in staged:
             _place(path, target.parent / path.name)
+        # Weights of a larger graph that bore this name belong to nothing any more.
+        leftover = target.with_name(f"{target.name}.data")
+        if staged and leftover.name not in {path.name for path in staged}:
+            leftover.unlink(missing_ok=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -263,6 +263,24 @@ def large(tmp_path: Path) -> Artefact:
     return make(tmp_path, graph=Graph(20, {}, external_data={data.name: sha256_of(data)}))
 
 
+def test_weights_of_a_larger_graph_of_that_name_go_with_it(tmp_path: Path) -> None:
+    target = tmp_path / "a.onnx"
+    data, other = tmp_path / "a.onnx.data", tmp_path / "b.onnx.data"
+    for path in (data, other):
+        path.write_bytes(b"weights")
+    with pytest.raises(KeyboardInterrupt), staging(target):
+        raise KeyboardInterrupt
+    assert data.exists()
+    with staging(target) as folder:
+        (folder / "a.onnx").write_bytes(b"graph")
+        (folder / "a.onnx.data").write_bytes(b"more")
+    assert data.read_bytes() == b"more"
+    with staging(target) as folder:
+        (folder / "a.onnx").write_bytes(b"small")
+    assert not data.exists()
+    assert other.exists()
+
+
 def test_external_data_is_checked_too(large: Artefact) -> None:
     assert open_artefact(large.path) == large
     data = large.path.with_name("small.onnx.data")
