@@ -20,6 +20,7 @@ from hrvit_deploy.artefact import (
     sha256_of,
 )
 from hrvit_deploy.errors import ArtefactError, ExportError
+from hrvit_deploy.graphs import PRODUCTS, QUANTIZERS, REARRANGES
 from hrvit_deploy.model.variants import Variant
 from hrvit_deploy.options import (
     ImageSize,
@@ -113,16 +114,15 @@ def _preparation(path: Path, taken: TensorInfo) -> Preparation:
 def _quantized(path: Path, model: ModelProto) -> tuple[Precision, int]:
     """What its weights and activations are stored in, and how many products take them."""
     types = {weight.name: weight.data_type for weight in model.graph.initializer}
-    made = {
-        node.output[0]: node
-        for node in model.graph.node
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear")
-    }
-    stored = {
-        types.get(node.input[2] if len(node.input) > 2 else node.input[0], 0)
-        for node in made.values()
-    }
-    found = [QUANTIZED_TYPES[kind] for kind in sorted(stored) if kind in QUANTIZED_TYPES]
+    stored: dict[str, int] = {}
+    for node in model.graph.node:
+        if node.op_type in QUANTIZERS:
+            # Without a zero point, weights still say themselves what they are.
+            known = node.input[2] if len(node.input) > 2 else node.input[0]
+            stored[node.output[0]] = types.get(known, stored.get(node.input[0], 0))
+        elif node.op_type in REARRANGES and node.input[0] in stored:
+            stored[node.output[0]] = stored[node.input[0]]
+    found = [kind for kind in QUANTIZED_TYPES if kind in stored.values()]
     if not found:
         raise ArtefactError(
             f"{path} has no sidecar, and holds no QuantizeLinear or DequantizeLinear of"
@@ -130,11 +130,11 @@ def _quantized(path: Path, model: ModelProto) -> tuple[Precision, int]:
             "give a graph that hrvit-deploy export wrote, or one with QDQ in INT8 or E4M3",
         )
     products = sum(
-        node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")
-        and all(name in made for name in node.input[:2])
+        node.op_type in PRODUCTS
+        and all(stored.get(name) == found[0] for name in node.input[:2])
         for node in model.graph.node
     )
-    return found[0], products
+    return QUANTIZED_TYPES[found[0]], products
 
 
 def _rest(model: ModelProto) -> Precision:

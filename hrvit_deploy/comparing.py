@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hrvit_deploy import pipeline
-from hrvit_deploy.artefact import Artefact, Kind, open_artefact, sidecar_of
+from hrvit_deploy.artefact import (
+    Artefact,
+    Kind,
+    Manifest,
+    newest,
+    open_artefact,
+    read_sidecar,
+    sidecar_of,
+)
 from hrvit_deploy.errors import UsageError
 from hrvit_deploy.options import Precision
 from hrvit_deploy.pipeline import Pictures
 from hrvit_deploy.progress import Progress
 
 if TYPE_CHECKING:
-    from hrvit_deploy.measure.bench import BenchOptions
+    from hrvit_deploy.measure.bench import BenchOptions, BenchReport
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class Row:
         agreement: Share of decisions that are eager's on the pictures.
         p50_ms: Median latency; None where it could not be timed.
         ratio: Of that to the first row's.
+        error: Why it could not be timed.
     """
 
     name: str
@@ -41,6 +50,7 @@ class Row:
     agreement: float | None
     p50_ms: float | None
     ratio: float | None
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,22 +71,15 @@ class Comparison:
 
 
 def family(folder: Path) -> list[Artefact]:
-    """The newest graph in a folder and all others there of the same network and size."""
-    found = [
-        open_artefact(path)
-        for path in sorted(folder.glob(f"*.{Kind.ONNX}"), key=lambda p: p.stat().st_mtime_ns)
-        if sidecar_of(path).is_file()
-    ]
-    if not found:
-        raise UsageError(
-            f"there is no graph in {folder}/ to compare", "run hrvit-deploy export first"
-        )
-    newest = found[-1].manifest
-    return [a for a in found if _kin(a) == (newest.network, newest.preparation.size)]
+    """The newest graph in a folder and all others there of its network, size and batch."""
+    kin = _kin(newest(folder, Kind.ONNX).manifest)
+    paths = sorted(folder.glob(f"*.{Kind.ONNX}"), key=lambda path: path.stat().st_mtime_ns)
+    known = [path for path in paths if sidecar_of(path).is_file()]
+    return [open_artefact(p) for p in known if _kin(read_sidecar(sidecar_of(p))) == kin]
 
 
-def _kin(artefact: Artefact) -> tuple[Any, ...]:
-    return artefact.manifest.network, artefact.manifest.preparation.size
+def _kin(manifest: Manifest) -> tuple[Any, ...]:
+    return manifest.network, manifest.preparation.size, manifest.inputs[0].batch
 
 
 def compare(
@@ -92,7 +95,7 @@ def compare(
     """Judge graphs of one network on the same images, and time them in turn.
 
     Args:
-        artefacts: Graphs of one network and size; eager PyTorch is put before them.
+        artefacts: Graphs of one network, size and batch; eager PyTorch is put before them.
         data: Labelled images; None leaves accuracy out.
         pictures: To compare decisions with eager's on, for graphs not yet compared.
         timing: How long to time.
@@ -101,16 +104,16 @@ def compare(
         environment: Of :func:`hrvit_deploy.measure.environment.describe_environment`.
 
     Raises:
-        UsageError: They are not of one network and size.
+        UsageError: They are not of one network, size and batch.
     """
     from hrvit_deploy.measure.bench import bench
     from hrvit_deploy.measure.evaluate import EvaluateOptions
 
     first = artefacts[0]
     for other in artefacts:
-        if _kin(other) != _kin(first):
+        if _kin(other.manifest) != _kin(first.manifest):
             raise UsageError(
-                f"{other.path} and {first.path} are not of one network and size",
+                f"{other.path} and {first.path} are not of one network, size and batch",
                 "compare graphs made from one checkpoint at one size",
             )
     judged = [None, *artefacts]
@@ -148,23 +151,18 @@ def compare(
     return Comparison(tuple(rows), environment, metric, images, str(data or ""))
 
 
-def _times(report: Any, index: int) -> tuple[float | None, float | None]:
+def _times(report: BenchReport, index: int) -> tuple[float | None, float | None, str]:
     row = report.results[index]
-    return row.p50_ms, row.ratio
+    return row.p50_ms, row.ratio, row.error
 
 
 def _agreement(artefact: Artefact, pictures: Pictures, progress: Progress) -> float:
-    """What its sidecar says, if it was compared; measured now if not."""
-    parity = artefact.manifest.parity
-    if parity is None:
-        parity = pipeline.verify(artefact, None, pictures, progress).manifest.parity
-    assert parity is not None
-    return parity.agreement
+    """With eager PyTorch, on the same pictures for all; nothing is recorded."""
+    return pipeline.compared(artefact, None, pictures, progress).agreement
 
 
 def _size(artefact: Artefact) -> float:
     graph = artefact.manifest.graph
     names = [artefact.path.name, *(graph.external_data if graph else ())]
-    sizes = [(artefact.path.parent / name).stat().st_size for name in names]
     sizes = [(artefact.path.parent / name).stat().st_size for name in names]
     return float(sum(sizes)) / 2**20

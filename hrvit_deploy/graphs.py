@@ -28,6 +28,12 @@ ELEMENT_TYPES = {
     Precision.FP16: int(TensorProto.FLOAT16),
     Precision.BF16: int(TensorProto.BFLOAT16),
 }
+# Convolutions and matrix products: their first two inputs are multiplied, a third is added.
+PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+# Nodes that keep every value of their first input, once each. Slice, Split, Gather, Pad
+# and Concat do not: their outputs have ranges of their own.
+REARRANGES = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 # Nodes that only move values; their outputs are as large as their inputs.
 MOVES = frozenset(
     {

@@ -121,10 +121,60 @@ def list_images(folder: Path) -> list[Path]:
     return found
 
 
-def folder_images(folder: Path) -> Iterator[NamedImage]:
-    """The images of a folder, whole, decoded one by one; see :func:`list_images`."""
-    for path in list_images(folder):
-        yield NamedImage(path.relative_to(folder).as_posix(), load_image(path))
+def listed_images(path: Path) -> list[Path]:
+    """The files that a list names; blank lines and those from ``#`` are left out."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} is not a list of images",
+            "give a folder, a .txt with a path a line, or an .npz",
+        ) from error
+    found = []
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if not line or line.startswith("#"):
+            continue
+        image = path.parent / line
+        if not image.is_file():
+            raise InputError(
+                f"{path}, line {number}: there is no {image}",
+                "paths are relative to the list; mend or remove the line",
+            )
+        found.append(image)
+    if not found:
+        raise InputError(f"{path} names no image", "write a path a line")
+    return found
+
+
+def find_images(place: Path) -> list[Path]:
+    """The images of a folder, or those that a ``.txt`` names.
+
+    Raises:
+        InputError: There are none.
+    """
+    return listed_images(place) if place.suffix == ".txt" else list_images(place)
+
+
+def spaced(items: list[Any], count: int) -> list[Any]:
+    """At most ``count`` of them at even distances: sorted folders hold like beside like."""
+    if len(items) <= count:
+        return items
+    return [items[index * len(items) // count] for index in range(count)]
+
+
+def folder_images(place: Path, limit: int | None = None) -> Iterator[NamedImage]:
+    """The images at a place, whole, decoded one by one; see :func:`find_images`.
+
+    Args:
+        place: A folder, or a ``.txt`` list.
+        limit: How many at most, taken evenly from all there are.
+    """
+    root = place if place.is_dir() else place.parent
+    paths = find_images(place)
+    for path in paths if limit is None else spaced(paths, limit):
+        inside = path.is_relative_to(root)
+        name = path.relative_to(root).as_posix() if inside else path.name
+        yield NamedImage(name, load_image(path))
 
 
 def photographs() -> list[NamedImage]:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hrvit_deploy.artefact import Artefact, Network, Preparation, Weights, record
+from hrvit_deploy.artefact import Artefact, Network, Parity, Preparation, Weights, record
 from hrvit_deploy.errors import GateError
 from hrvit_deploy.measure.gates import GATES, Gates
 from hrvit_deploy.options import (
@@ -50,8 +49,9 @@ class Pictures:
     """Real images to measure on.
 
     Attributes:
-        folder: Whose images, whole; None for crops of the bundled photographs.
-        limit: How many at most.
+        folder: Whose images, whole; or a ``.txt`` with a path a line. None for crops of the
+            bundled photographs.
+        limit: How many at most, taken evenly from all there are.
     """
 
     folder: Path | None = None
@@ -63,16 +63,16 @@ class Pictures:
 
         if self.folder is None:
             return samples(self.limit, size)
-        return islice(folder_images(self.folder), self.limit)
+        return folder_images(self.folder, self.limit)
 
     @property
     def count(self) -> int:
         """How many :meth:`open` yields."""
-        from hrvit_deploy.images import list_images
+        from hrvit_deploy.images import find_images
 
         if self.folder is None:
             return self.limit
-        return min(self.limit, len(list_images(self.folder)))
+        return min(self.limit, len(find_images(self.folder)))
 
 
 def load(request: Request, progress: Progress) -> Trained:
@@ -129,16 +129,30 @@ def export(
 
 
 def narrow(
-    artefact: Artefact, precision: Precision, pictures: Pictures, progress: Progress
+    artefact: Artefact,
+    precision: Precision,
+    pictures: Pictures,
+    progress: Progress,
+    *,
+    path: Path | None = None,
 ) -> Artefact:
-    """A float32 graph as a float16 or bfloat16 one beside it, compared with eager."""
+    """A float32 graph as a float16 or bfloat16 one, compared with eager.
+
+    Args:
+        artefact: The graph.
+        precision: FP16 or BF16.
+        pictures: To measure activations on, and to compare on.
+        progress: Told of each step.
+        path: Where to; None for beside it, named after the type.
+    """
     from hrvit_deploy.export.stage import narrow_artefact
 
     manifest = artefact.manifest
     images = pictures.open(manifest.preparation.size)
     batches = prepared_batches(images, manifest.preparation, manifest.inputs[0].batch or 2)
-    path = artefact.path.with_stem(f"{artefact.path.stem}-{precision}")
-    progress.note(f"{artefact.path.name} is fp32; typing it in {precision} as {path.name}")
+    path = path or artefact.path.with_stem(f"{artefact.path.stem}-{precision}")
+    if manifest.precision is Precision.FP32:
+        progress.note(f"{artefact.path.name} is fp32; typing it in {precision} as {path.name}")
     narrowed = narrow_artefact(artefact, path, precision, batches, progress)
     return verify(narrowed, None, pictures, progress)
 
@@ -219,6 +233,29 @@ def verify(
     Returns:
         The candidate with the verdict in its sidecar.
     """
+    parity = compared(
+        artefact,
+        against,
+        pictures,
+        progress,
+        gates=gates,
+        provider=provider,
+        checkpoint=checkpoint,
+    )
+    return record(artefact, parity=parity)
+
+
+def compared(
+    artefact: Artefact,
+    against: Artefact | None,
+    pictures: Pictures,
+    progress: Progress,
+    *,
+    gates: Gates | None = None,
+    provider: Provider = Provider.CPU,
+    checkpoint: str = "",
+) -> Parity:
+    """What :func:`verify` records, measured and told only."""
     from hrvit_deploy.measure import verify as comparing
     from hrvit_deploy.runners.open_ import open_runner
 
@@ -248,7 +285,7 @@ def verify(
     narrow = manifest.float_type in (Precision.FP16, Precision.BF16)
     emulated = narrow and candidate.device == "cpu"
     how = f"{candidate.name}, every {manifest.float_type} tensor rounded" if emulated else ""
-    return record(artefact, parity=replace(parity, candidate=how or candidate.name))
+    return replace(parity, candidate=how or candidate.name)
 
 
 def contender_for(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ import pytest
 from onnx import numpy_helper
 from PIL import Image
 
-from hrvit_deploy import quantizing
+from hrvit_deploy import judging, quantizing
 from hrvit_deploy.artefact import Artefact, Weights, open_artefact, record, sha256_of
 from hrvit_deploy.calib.ranges import Ranges
-from hrvit_deploy.errors import ArtefactError, GateError, InputError
+from hrvit_deploy.errors import ArtefactError, GateError, InputError, UsageError
 from hrvit_deploy.images import samples
+from hrvit_deploy.judging import Evidence
 from hrvit_deploy.measure.gates import Quality
 from hrvit_deploy.options import (
     CalibrationOptions,
@@ -26,7 +28,6 @@ from hrvit_deploy.options import (
 )
 from hrvit_deploy.pipeline import Pictures
 from hrvit_deploy.progress import Silent
-from hrvit_deploy.quantizing import Evidence
 
 MINMAX = CalibrationOptions(Method.MINMAX)
 IMAGES = Path("calib/images")
@@ -53,10 +54,8 @@ def strict(agreement: float) -> Evidence:
 
 def trained(artefact: Artefact) -> Artefact:
     """The same, saying that its weights are from a checkpoint."""
-    network = artefact.manifest.network
-    return record(
-        artefact, network=type(network)(**{**vars(network), "weights": Weights.CHECKPOINT})
-    )
+    network = replace(artefact.manifest.network, weights=Weights.CHECKPOINT)
+    return record(artefact, network=network)
 
 
 def test_a_quantized_graph_says_what_it_is(graph: Path, ranges: tuple[Path, Ranges]) -> None:
@@ -95,13 +94,13 @@ def test_the_rest_may_be_float16(graph: Path, ranges: tuple[Path, Ranges]) -> No
     scales = [w for w in onnx.load(made.path).graph.initializer if w.name.endswith("_scale")]
     assert {numpy_helper.to_array(scale).dtype for scale in scales} == {np.dtype(np.float16)}
     # The float16 graph is made once, and noticed when it is another's.
-    typed = graph.with_stem(f"{graph.stem}-fp16")
-    before = typed.stat().st_mtime_ns
-    quantizing.narrowed(source, Precision.FP16, FEW.pictures, progress)
-    assert typed.stat().st_mtime_ns == before
-    record(open_artefact(typed), sources=())
-    quantizing.narrowed(source, Precision.FP16, FEW.pictures, progress)
-    assert typed.stat().st_mtime_ns > before
+    typed = open_artefact(graph.with_stem(f"{graph.stem}-fp16"))
+    again, fresh = quantizing.narrowed(source, Precision.FP16, FEW.pictures, progress)
+    assert (again, fresh) == (typed, False)
+    stale = replace(typed.manifest.sources[0], sha256="0" * 64)
+    record(typed, sources=(stale,))
+    _, fresh = quantizing.narrowed(source, Precision.FP16, FEW.pictures, progress)
+    assert fresh
 
 
 def test_fp8_is_judged_too(graph: Path, ranges: tuple[Path, Ranges]) -> None:
@@ -122,7 +121,7 @@ def test_a_missed_gate_is_refused_with_figures(
     assert made.manifest.gate is not None
     assert not made.manifest.gate.passed
     with pytest.raises(GateError, match=r"of the decisions are the float32 graph's on 2") as e:
-        quantizing.require_quality(made, evidence, Silent())
+        judging.require_quality(made, evidence, Silent())
     assert "--auto" in e.value.hint
     assert "--fp16" in e.value.hint
 
@@ -133,11 +132,11 @@ def test_random_weights_are_told_but_not_held_to_a_gate_nobody_gave(
     made = quantizing.quantize(open_artefact(graph), ranges, INT8, strict(1.0), Silent())
     progress = Silent()
 
-    quantizing.require_quality(made, FEW, progress)
+    judging.require_quality(made, FEW, progress)
 
     assert "weights are random" in progress.warnings[0]
     with pytest.raises(GateError):
-        quantizing.require_quality(trained(made), FEW, Silent())
+        judging.require_quality(trained(made), FEW, Silent())
 
 
 def test_auto_leaves_the_worst_in_float_until_the_gate_holds(
@@ -162,9 +161,56 @@ def test_auto_leaves_the_worst_in_float_until_the_gate_holds(
     assert any("stay in float" in note for note in progress.notes)
 
 
+def test_what_was_judged_is_judged_again_by_todays_limits(
+    graph: Path, ranges: tuple[Path, Ranges]
+) -> None:
+    source = open_artefact(graph)
+    made = quantizing.quantize(source, ranges, INT8, strict(0), Silent())
+    assert made.manifest.gate is not None
+    assert made.manifest.gate.passed
+    figures = made.manifest.gate.candidate
+
+    again = judging.judge_again(made, source, strict(1), Silent())
+
+    assert again.manifest.gate is not None
+    assert not again.manifest.gate.passed
+    assert (again.manifest.gate.limit, again.manifest.gate.candidate) == (1, figures)
+    # What was never judged, because it was interrupted, is.
+    unjudged = record(made, gate=None)
+    again = judging.judge_again(unjudged, source, strict(1), Silent())
+    assert again.manifest.gate is not None
+    assert again.manifest.gate.candidate == pytest.approx(figures)
+    # On other images, everything is.
+    fresh = replace(strict(1), pictures=Pictures(limit=1), fresh=True)
+    again = judging.judge_again(again, source, fresh, Silent())
+    assert again.manifest.gate is not None
+    assert again.manifest.gate.images == 1
+
+
+def test_a_float16_export_of_the_users_own_is_not_overwritten(graph: Path) -> None:
+    source = open_artefact(graph)
+    theirs = graph.with_stem(f"{graph.stem}-fp16")
+    shutil.copy(graph, theirs)
+    shutil.copy(graph.with_suffix(".json"), theirs.with_suffix(".json"))
+    before = theirs.read_bytes()
+
+    typed, fresh = quantizing.narrowed(source, Precision.FP16, FEW.pictures, Silent())
+
+    assert fresh
+    assert typed.path.name == f"{graph.stem}-to-fp16.onnx"
+    assert theirs.read_bytes() == before
+
+
+def test_a_float16_export_has_no_ranges(graph: Path) -> None:
+    lone = record(open_artefact(graph), precision=Precision.FP16, sources=())
+    with pytest.raises(ArtefactError, match="was exported in fp16") as caught:
+        quantizing.find_ranges(lone, None, None, None, Silent())
+    assert "--rest fp16" in caught.value.hint
+
+
 def test_auto_gives_up_with_figures(graph: Path, ranges: tuple[Path, Ranges]) -> None:
     # Every decision, whatever is left: float16 alone turns some.
-    with pytest.raises(GateError, match=r"even with \d+ of \d+ products in float"):
+    with pytest.raises(GateError, match=r"even with \d+ more products in float"):
         quantizing.quantize(
             open_artefact(graph),
             ranges,
@@ -184,7 +230,32 @@ def test_ranges_of_another_graph_are_refused(graph: Path, ranges: tuple[Path, Ra
     onnx.save(model, other)
     changed = record(Artefact(other, open_artefact(graph).manifest), sha256=sha256_of(other))
     with pytest.raises(ArtefactError, match="the model changed"):
-        quantizing.find_ranges(changed, path, None, MINMAX, Silent())
+        quantizing.find_ranges(changed, path, None, None, Silent())
+
+
+def test_ranges_measured_otherwise_are_not_taken(
+    graph: Path, ranges: tuple[Path, Ranges]
+) -> None:
+    source, (path, _) = open_artefact(graph), ranges
+    with pytest.raises(UsageError, match="how to measure others says nothing"):
+        quantizing.find_ranges(source, path, None, MINMAX, Silent())
+    # Nobody said how: those that are there will do, and are not measured again.
+    before = path.read_bytes()
+    assert quantizing.find_ranges(source, None, None, None, Silent()) == ranges
+    assert path.read_bytes() == before
+    # Somebody did.
+    other = CalibrationOptions(Method.PERCENTILE)
+    _, held = quantizing.find_ranges(source, None, None, other, Silent())
+    assert held.method is Method.PERCENTILE
+
+
+def test_ranges_of_images_that_changed_are_an_error(
+    graph: Path, ranges: tuple[Path, Ranges]
+) -> None:
+    next(IMAGES.iterdir()).unlink()
+    with pytest.raises(ArtefactError, match="the images in calib/images/ changed") as caught:
+        quantizing.find_ranges(open_artefact(graph), None, None, None, Silent())
+    assert "calibrate again" in caught.value.hint
 
 
 def test_neither_images_nor_ranges_is_an_error_that_says_where_they_go(graph: Path) -> None:
@@ -198,17 +269,17 @@ def test_ranges_alone_will_do(graph: Path, ranges: tuple[Path, Ranges]) -> None:
     shutil.rmtree(IMAGES)
     progress = Silent()
 
-    path, held = quantizing.find_ranges(open_artefact(graph), None, None, MINMAX, progress)
+    path, held = quantizing.find_ranges(open_artefact(graph), None, None, None, progress)
 
     assert (path, held) == ranges
-    assert "taking the ranges" in progress.notes[0]
+    assert progress.notes == [f"taking {path}: minmax of 6 images"]
 
 
 def test_a_float16_graph_takes_the_ranges_of_its_float32_one(
     graph: Path, ranges: tuple[Path, Ranges]
 ) -> None:
     source = open_artefact(graph)
-    typed = quantizing.narrowed(source, Precision.FP16, FEW.pictures, Silent())
+    typed, _ = quantizing.narrowed(source, Precision.FP16, FEW.pictures, Silent())
     assert quantizing.find_ranges(typed, None, None, MINMAX, Silent()) == ranges
     graph.rename("elsewhere.onnx")
     with pytest.raises(ArtefactError, match="is not beside it"):

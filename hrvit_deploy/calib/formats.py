@@ -18,8 +18,8 @@ from onnx import TensorProto
 
 from hrvit_deploy.options import Precision
 
-# Below this a float16 scale has too few bits left to divide by.
-SMALLEST_SCALE = 2.0**-18
+# Below these a scale has too few bits left to divide by.
+SMALLEST_SCALES = {"float16": 2.0**-18, "float32": 2.0**-100}
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Format:
             Of the same shape; never zero, and rounded up, so that nothing is clipped by
             the rounding of the scale itself.
         """
-        exact = np.maximum(np.asarray(amax, np.float64) / self.largest, SMALLEST_SCALE)
+        smallest = SMALLEST_SCALES[np.dtype(dtype).name]
+        exact = np.maximum(np.asarray(amax, np.float64) / self.largest, smallest)
         scale = exact.astype(dtype)
         short = scale.astype(np.float64) < exact
         above = np.nextafter(scale, np.asarray(np.inf, dtype))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from hrvit_deploy.artefact import Preparation, sha256_of
 from hrvit_deploy.calib.arrays import read_array, read_header
 from hrvit_deploy.errors import InputError
-from hrvit_deploy.images import list_images, load_image
+from hrvit_deploy.images import list_images, listed_images, load_image, spaced
 from hrvit_deploy.options import CalibrationOptions
 
 DEFAULT_FOLDER = Path("calib/images")
@@ -148,15 +148,8 @@ def open_pictures(
     place = place or DEFAULT_FOLDER
     if place.suffix == ".npz" and not place.is_dir():
         return ArraySet(place, tuple(spaced(_array_picks(place), options.samples)))
-    paths = _listed(place) if place.is_file() else _in_folder(place)
+    paths = listed_images(place) if place.is_file() else _in_folder(place)
     return FileSet(tuple(spaced(paths, options.samples)))
-
-
-def spaced(items: list[Any], count: int) -> list[Any]:
-    """At most ``count`` of them at even distances: sorted folders hold like beside like."""
-    if len(items) <= count:
-        return items
-    return [items[index * len(items) // count] for index in range(count)]
 
 
 def _in_folder(folder: Path) -> list[Path]:
@@ -168,31 +161,6 @@ def _in_folder(folder: Path) -> list[Path]:
             f"put some hundred images of the kind it will see into {folder}/, or give"
             " --images with a folder, a .txt list or an .npz",
         ) from error
-
-
-def _listed(path: Path) -> list[Path]:
-    """The files that a list names; blank lines and those from ``#`` are left out."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} is not a list of images",
-            "give a folder, a .txt with a path a line, or an .npz",
-        ) from error
-    found = []
-    for number, line in enumerate(map(str.strip, lines), 1):
-        if not line or line.startswith("#"):
-            continue
-        image = path.parent / line
-        if not image.is_file():
-            raise InputError(
-                f"{path}, line {number}: there is no {image}",
-                "paths are relative to the list; mend or remove the line",
-            )
-        found.append(image)
-    if not found:
-        raise InputError(f"{path} names no image", "write a path a line")
-    return found
 
 
 def _array_picks(path: Path) -> list[tuple[str, int | None]]:

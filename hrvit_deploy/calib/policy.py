@@ -15,10 +15,8 @@ from math import prod
 from onnx import ModelProto, NodeProto, TensorProto
 
 from hrvit_deploy.errors import UsageError
+from hrvit_deploy.graphs import PRODUCTS, QUANTIZERS
 from hrvit_deploy.options import Group, join
-
-PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ class Ranges:
         images_sha256: Of their contents, whatever their order and names.
         random_data: Noise was measured instead of images.
         percentile: Of that method; 100 for the others, where nothing depends on it.
+        place: Where the images lay.
+        samples: How many were asked for at most.
         versions: Of the tools that measured.
         amax: Tensor name to a finite magnitude above 0.
         kind: What this file is; tells it from an artefact's sidecar.
@@ -43,6 +45,8 @@ class Ranges:
     images_sha256: str
     random_data: bool
     percentile: float
+    place: str = ""
+    samples: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     amax: dict[str, float] = field(default_factory=dict)
     kind: str = KIND

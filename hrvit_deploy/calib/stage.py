@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hrvit_deploy.artefact import Artefact
 from hrvit_deploy.calib.collect import calibrate, check_measurable
-from hrvit_deploy.calib.images import open_pictures
+from hrvit_deploy.calib.images import DEFAULT_FOLDER, open_pictures
 from hrvit_deploy.calib.ranges import Ranges, differences, read_ranges, write_ranges
 from hrvit_deploy.options import CalibrationOptions
 from hrvit_deploy.progress import Progress
@@ -52,6 +53,10 @@ def calibrate_artefact(
             progress.note(f"taking {path}: the same model, images and method")
             return path, known
         progress.note(f"calibrating again, {path} does not serve: {', '.join(reasons)}")
-    ranges = calibrate(artefact, pictures, options, progress)
+    ranges = replace(
+        calibrate(artefact, pictures, options, progress),
+        place="" if options.random_data else str(place or DEFAULT_FOLDER),
+        samples=options.samples,
+    )
     write_ranges(path, ranges)
     return path, ranges

@@ -6,11 +6,7 @@ from collections.abc import Iterable
 
 from onnx import ModelProto, NodeProto, TensorProto, helper, shape_inference
 
-# Their first two inputs are multiplied; a third is added.
-PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-# Nodes that keep every value of their first input, once each. Slice, Split, Gather, Pad
-# and Concat do not: their outputs have ranges of their own.
-REARRANGES = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+from hrvit_deploy.graphs import PRODUCTS, REARRANGES
 
 
 def product_inputs(model: ModelProto) -> tuple[str, ...]:

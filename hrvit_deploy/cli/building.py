@@ -7,27 +7,25 @@ from typing import Annotated, Any
 
 import typer
 
-from hrvit_deploy import pipeline, quantizing
+from hrvit_deploy import judging, pipeline, quantizing
 from hrvit_deploy.artefact import Artefact, Kind, newest, open_artefact, plain
 from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli import quantizing as quantized
 from hrvit_deploy.cli import show
 from hrvit_deploy.cli.console import Terminal, print_json
 from hrvit_deploy.errors import UsageError
+from hrvit_deploy.judging import Evidence
 from hrvit_deploy.options import (
-    DEFAULT_METHOD,
     QUANTIZED,
     Backend,
     BatchProfile,
     BuildOptions,
-    CalibrationOptions,
     HardwareCompatibility,
     Precision,
     QuantizeOptions,
     parse_profile,
 )
 from hrvit_deploy.pipeline import ENGINES_DIR, EXPORT_DIR
-from hrvit_deploy.quantizing import Evidence
 
 
 def build_trt(
@@ -75,18 +73,17 @@ def build_trt(
         Path | None,
         typer.Option("--images", help="To calibrate and compare on; else calib/images/."),
     ] = None,
-    samples: Annotated[
-        int, typer.Option("--samples", min=1, help="Images to compare on, without labels.")
-    ] = 8,
+    samples: quantized.GateImages = None,
     data: quantized.DataDir = None,
     max_drop: quantized.MaxDrop = None,
     min_agreement: quantized.MinAgreement = None,
     ranges: quantized.RangesFile = None,
-    method: quantized.MethodName = DEFAULT_METHOD,
+    method: quantized.MethodName = None,
     random_data: quantized.RandomData = False,
     rest: Annotated[
-        Precision, typer.Option("--rest", help="Of INT8 and FP8: all else in fp16 or fp32.")
-    ] = Precision.FP16,
+        Precision | None,
+        typer.Option("--rest", help="Of INT8 and FP8: all else in fp16, the default, or fp32."),
+    ] = None,
     extra: quantized.With = None,
     without: quantized.Without = None,
     keep: quantized.Keep = None,
@@ -125,29 +122,35 @@ def build_trt(
         strip_weights=strip_weights,
     )
     precision = options.precision
-    judged = quantized.evidence(precision, data, images, samples, max_drop, min_agreement)
+    judged = quantized.evidence(
+        precision, data, images, samples, max_drop, min_agreement, compared=8
+    )
     wish = quantized.Wish(
         QuantizeOptions(
             precision if precision in QUANTIZED else Precision.INT8,
             quantized.groups_of(extra, without),
             tuple(keep or ()),
         ),
-        CalibrationOptions(method, random_data=random_data),
         judged,
+        quantized.calibration_of(method, images, random_data=random_data),
         ranges,
         images,
-        quantized.check_rest(rest),
+        quantized.check_rest(rest) or Precision.FP16,
         auto,
     )
-    if precision not in QUANTIZED and wish.says_more:
-        raise UsageError(f"an engine in {precision} is not calibrated", "add --int8 or --fp8")
+    if precision not in QUANTIZED and (wish.says_more or rest is not None):
+        raise UsageError(f"an engine in {precision} is not quantized", "add --int8 or --fp8")
+    if precision is Precision.FP32 and (data is not None or judged.quality is not None):
+        raise UsageError(
+            "an engine in fp32 is what others are judged by", "leave the gate and --data out"
+        )
     with Terminal() as terminal:
         if precision in QUANTIZED:
-            graph = quantized.find_graph(model, wish, variant, terminal)
+            graph = quantized.find_graph(model, precision, variant, terminal)
             graph = quantized.quantized_graph(graph, wish, terminal)
         else:
             graph = _float_graph(model, precision, judged, terminal)
-        quantizing.require_quality(graph, judged, terminal)
+        judging.require_quality(graph, judged, terminal)
         engine = pipeline.build(graph, options, out, judged.pictures, terminal)
     finish(engine, as_json=as_json)
 
@@ -157,11 +160,13 @@ def _float_graph(
 ) -> Artefact:
     """The graph named, or the newest the precision can be built from, typed and judged."""
     graph = _graph_for(model, precision, terminal)
-    narrow = precision in (Precision.FP16, Precision.BF16)
-    if not narrow or graph.manifest.precision is not Precision.FP32:
+    if graph.manifest.kind is not Kind.ONNX or precision is Precision.FP32:
         return graph
-    typed = quantizing.narrowed(graph, precision, judged.pictures, terminal)
-    return quantizing.judge_narrow(typed, graph, judged, terminal)
+    if graph.manifest.precision is Precision.FP32:
+        return quantizing.type_and_judge(graph, precision, judged, terminal)
+    if graph.manifest.precision is precision:
+        return judging.judge_again(graph, quantizing.source_of(graph), judged, terminal)
+    return graph
 
 
 def finish(artefact: Artefact, *, as_json: bool) -> None:

@@ -56,14 +56,22 @@ def compare(
     with staging(path) as folder:
         encoded = msgspec.json.format(msgspec.json.encode(plain(found)), indent=2)
         (folder / path.name).write_bytes(encoded + b"\n")
+    failed = [row for row in found.rows if row.error]
     if as_json:
         print_json({"artefact": path, **plain(found)})
-        return
+    else:
+        _print(found, path)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _print(found: Comparison, path: Path) -> None:
     printer = show.printer()
     printer.print(_table(found))
     facts = {"written": str(path)}
     if found.metric:
         facts = {"judged": f"{found.images} images of {found.data}"} | facts
+    facts |= {row.name: f"could not be timed: {row.error}" for row in found.rows if row.error}
     printer.print(show.facts(facts))
 
 

@@ -8,20 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from hrvit_deploy import quantizing
-from hrvit_deploy.artefact import (
-    ELSEWHERE,
-    Artefact,
-    Kind,
-    Manifest,
-    newest,
-    open_artefact,
-    plain,
-)
+from hrvit_deploy import judging, quantizing, searching
+from hrvit_deploy.artefact import Artefact, Kind, Manifest, newest, open_artefact, plain
 from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli import show_quantizing as show
 from hrvit_deploy.cli.console import Terminal
-from hrvit_deploy.errors import UsageError
+from hrvit_deploy.errors import ArtefactError, InputError, UsageError
+from hrvit_deploy.judging import Evidence
 from hrvit_deploy.measure.gates import QUALITY, Quality
 from hrvit_deploy.model.variants import load_variant
 from hrvit_deploy.options import (
@@ -32,9 +25,12 @@ from hrvit_deploy.options import (
     Method,
     Precision,
     QuantizeOptions,
+    join,
 )
 from hrvit_deploy.pipeline import CALIB_DIR, EXPORT_DIR, Pictures
-from hrvit_deploy.quantizing import Evidence
+
+# Images to compare on where nobody says how many.
+COMPARED = 32
 
 RangesFile = Annotated[
     Path | None,
@@ -44,7 +40,10 @@ CalibrationImages = Annotated[
     Path | None,
     typer.Option("--images", help="To calibrate and compare on; else calib/images/."),
 ]
-MethodName = Annotated[Method, typer.Option("--method", help="Of calibration.")]
+MethodName = Annotated[
+    Method | None,
+    typer.Option("--method", help=f"Of calibration; else {DEFAULT_METHOD}, or as measured."),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option("--data", help="Labelled images to judge on; agreement without."),
@@ -76,7 +75,8 @@ RandomData = Annotated[
     bool, typer.Option("--random-data", help="Calibrate on noise: proves nothing.")
 ]
 GateImages = Annotated[
-    int, typer.Option("--samples", min=1, help="Images to compare on, without labels.")
+    int | None,
+    typer.Option("--samples", min=1, help=f"Images to judge on; else {COMPARED}, or all."),
 ]
 
 
@@ -85,8 +85,8 @@ class Wish:
     """All that was said about quantization on the command line."""
 
     options: QuantizeOptions
-    calibration: CalibrationOptions
     evidence: Evidence
+    calibration: CalibrationOptions | None = None
     ranges: Path | None = None
     images: Path | None = None
     rest: Precision | None = None
@@ -94,19 +94,22 @@ class Wish:
 
     @property
     def says_more(self) -> bool:
-        """Whether anything was said that only quantization listens to."""
+        """Whether anything was said that only a float graph can do."""
         usual = QuantizeOptions(self.options.precision)
-        return bool(
-            self.options != usual
-            or self.calibration != CalibrationOptions()
-            or self.ranges
-            or self.auto
-        )
+        return self.options != usual or bool(self.calibration or self.ranges or self.auto)
 
-    @property
-    def particular(self) -> bool:
-        """Whether a graph quantized before may not be what is meant."""
-        return bool(self.says_more or self.images)
+
+def calibration_of(
+    method: Method | None, images: Path | None, *, random_data: bool
+) -> CalibrationOptions | None:
+    """How to calibrate, if anything was said of it."""
+    if random_data and images is not None:
+        raise UsageError(
+            "--images and --random-data contradict each other", "give one of the two"
+        )
+    if method is None and not random_data:
+        return None
+    return CalibrationOptions(method or DEFAULT_METHOD, random_data=random_data)
 
 
 def quality_of(
@@ -115,6 +118,10 @@ def quality_of(
     """The gate, if one was given; points become shares."""
     if max_drop is None and min_agreement is None:
         return None
+    if max_drop is not None and not 0 <= max_drop <= 100:
+        raise UsageError(
+            f"nothing can lose {max_drop:g} points", "give points from 0 to 100, such as 0.5"
+        )
     usual = QUALITY[precision]
     return Quality(
         usual.drop if max_drop is None else max_drop / 100,
@@ -128,13 +135,22 @@ def groups_of(extra: list[Group] | None, without: list[Group] | None) -> tuple[G
     return tuple(group for group in Group if group in wanted)
 
 
-def quantized_graph(graph: Artefact, wish: Wish, terminal: Terminal) -> Artefact:
-    """The graph itself if it is quantized already, else what becomes of it."""
+def quantized_graph(
+    graph: Artefact, wish: Wish, terminal: Terminal, folder: Path = EXPORT_DIR
+) -> Artefact:
+    """What becomes of a float graph; a quantized one is judged again."""
     precision = wish.options.precision
     if graph.manifest.precision is precision:
-        if graph.manifest.quantization and graph.manifest.quantization.method == ELSEWHERE:
-            terminal.note(f"{graph.path.name} came quantized: it is built as it is, unjudged")
-        return graph
+        if wish.says_more:
+            raise UsageError(
+                f"{graph.path.name} is quantized already",
+                "give the float32 graph, or leave out what says how to quantize",
+            )
+        if graph.manifest.quantization and graph.manifest.quantization.random_data:
+            terminal.warn("calibrated on noise: the answers mean nothing")
+        reference = quantizing.source_of(graph)
+        return judging.judge_again(graph, reference, wish.evidence, terminal)
+    check_floats(graph, wish.rest)
     ranges = quantizing.find_ranges(graph, wish.ranges, wish.images, wish.calibration, terminal)
     if ranges[1].random_data:
         terminal.warn("calibrated on noise: the answers mean nothing")
@@ -146,24 +162,43 @@ def quantized_graph(graph: Artefact, wish: Wish, terminal: Terminal) -> Artefact
         terminal,
         rest=wish.rest,
         auto=wish.auto,
-        folder=graph.path.parent,
+        folder=folder,
     )
 
 
-def find_graph(path: Path | None, wish: Wish, variant: str, terminal: Terminal) -> Artefact:
-    """The graph named, with or without a sidecar; or the newest that will do."""
+def check_floats(graph: Artefact, rest: Precision | None) -> None:
+    """Refuse a graph that cannot be quantized, before anything is measured."""
+    from hrvit_deploy.calib.quantize import check_float
+
+    check_float(graph)
+    if rest is Precision.FP32 and graph.manifest.precision is Precision.FP16:
+        raise UsageError(
+            f"{graph.path.name} is fp16 and cannot become fp32", "give the float32 graph"
+        )
+
+
+def find_graph(
+    path: Path | None, precision: Precision, variant: str, terminal: Terminal
+) -> Artefact:
+    """The graph named, with or without a sidecar; or the newest that will do.
+
+    A float32 graph comes before a quantized one: what was tried with other options must not
+    be built by chance.
+    """
     if path is not None:
         return given_graph(path, variant, terminal)
-    wanted = wish.options.precision
+    try:
+        return _newest(Precision.FP32, terminal)
+    except ArtefactError:
+        return _newest(precision, terminal)
 
-    def usable(manifest: Manifest) -> bool:
-        if manifest.precision is Precision.FP32:
-            return True
-        good = manifest.gate is None or manifest.gate.passed
-        return manifest.precision is wanted and good and not wish.particular
 
-    artefact = newest(EXPORT_DIR, Kind.ONNX, usable)
-    terminal.note(f"taking the newest graph, {artefact.path}")
+def _newest(precision: Precision, terminal: Terminal) -> Artefact:
+    def fits(manifest: Manifest) -> bool:
+        return manifest.precision is precision
+
+    artefact = newest(EXPORT_DIR, Kind.ONNX, fits)
+    terminal.note(f"taking the newest {precision} graph, {artefact.path}")
     return artefact
 
 
@@ -189,7 +224,7 @@ def quantize(
     fp8: Annotated[bool, typer.Option("--fp8", help="E4M3 in place of INT8.")] = False,
     ranges: RangesFile = None,
     images: CalibrationImages = None,
-    method: MethodName = DEFAULT_METHOD,
+    method: MethodName = None,
     random_data: RandomData = False,
     rest: Annotated[
         Precision | None,
@@ -202,25 +237,35 @@ def quantize(
     data: DataDir = None,
     max_drop: MaxDrop = None,
     min_agreement: MinAgreement = None,
-    samples: GateImages = 32,
+    samples: GateImages = None,
+    out: arg.OutDir = EXPORT_DIR,
     as_json: arg.AsJson = False,
 ) -> None:
     """Put INT8 or FP8 around a graph's products and judge what that costs."""
     precision = Precision.FP8 if fp8 else Precision.INT8
     wish = Wish(
         QuantizeOptions(precision, groups_of(extra, without), tuple(keep or ())),
-        CalibrationOptions(method, random_data=random_data),
         evidence(precision, data, images, samples, max_drop, min_agreement),
+        calibration_of(method, images, random_data=random_data),
         ranges,
         images,
         check_rest(rest),
         auto,
     )
     with Terminal() as terminal:
-        made = quantized_graph(_float_graph(model, terminal), wish, terminal)
+        graph = open_artefact(model) if model else _newest(Precision.FP32, terminal)
+        check_floats(graph, rest)
+        made = quantized_graph(graph, wish, terminal, out)
+        gate = made.manifest.gate
+        missed = gate is not None and not gate.passed
+        held = missed and judging.is_held(made, wish.evidence)
+        if gate is not None and missed:
+            terminal.warn(
+                f"{judging.describe(gate)}"
+                + ("; add --auto" if held else "; the weights are random, so this is told only")
+            )
     show.quantized(made, as_json=as_json)
-    gate = made.manifest.gate
-    if gate is not None and not gate.passed:
+    if held:
         raise typer.Exit(1)
 
 
@@ -231,13 +276,13 @@ def sensitivity(
     fp8: Annotated[bool, typer.Option("--fp8", help="E4M3 in place of INT8.")] = False,
     ranges: RangesFile = None,
     images: CalibrationImages = None,
-    method: MethodName = DEFAULT_METHOD,
+    method: MethodName = None,
     extra: With = None,
     without: Without = None,
     data: DataDir = None,
     samples: Annotated[
         int, typer.Option("--samples", min=1, help="Images that each product is tried on.")
-    ] = quantizing.SENSITIVITY_IMAGES,
+    ] = searching.SENSITIVITY_IMAGES,
     out: arg.OutDir = CALIB_DIR,
     as_json: arg.AsJson = False,
 ) -> None:
@@ -246,32 +291,32 @@ def sensitivity(
     options = QuantizeOptions(precision, groups_of(extra, without))
     judged = evidence(precision, data, images, samples, None, None)
     with Terminal() as terminal:
-        graph = _float_graph(model, terminal)
-        _, held = quantizing.find_ranges(
-            graph, ranges, images, CalibrationOptions(method), terminal
-        )
-        with quantizing.switched(graph, held, options) as opened:
-            found = quantizing.sensitivity_of(graph, opened, judged, terminal, images=samples)
-    show.sensitivity(found, out / f"{graph.path.stem}-sensitivity.json", as_json=as_json)
-
-
-def _float_graph(path: Path | None, terminal: Terminal) -> Artefact:
-    if path is not None:
-        return open_artefact(path)
-    artefact = newest(
-        EXPORT_DIR, Kind.ONNX, lambda manifest: manifest.precision is Precision.FP32
-    )
-    terminal.note(f"taking the newest fp32 graph, {artefact.path}")
-    return artefact
+        graph = open_artefact(model) if model else _newest(Precision.FP32, terminal)
+        check_floats(graph, None)
+        calibration = calibration_of(method, images, random_data=False)
+        file, held = quantizing.find_ranges(graph, ranges, images, calibration, terminal)
+        with searching.switched(graph, held, options) as opened:
+            found = searching.sensitivity_of(graph, opened, judged, terminal, images=samples)
+    about = {
+        "model": graph.path.name,
+        "model_sha256": graph.manifest.sha256,
+        "precision": precision,
+        "ranges": file,
+        "method": held.method,
+    }
+    path = out / f"{graph.path.stem}-{precision}-sensitivity.json"
+    show.sensitivity(found, path, about, as_json=as_json)
 
 
 def evidence(
     precision: Precision,
     data: Path | None,
     images: Path | None,
-    samples: int,
+    samples: int | None,
     max_drop: float | None,
     min_agreement: float | None,
+    *,
+    compared: int = COMPARED,
 ) -> Evidence:
     """What to judge on: labels, or the calibration's images, or the bundled ones."""
     from hrvit_deploy.calib.images import DEFAULT_FOLDER
@@ -286,18 +331,26 @@ def evidence(
             "there is no mIoU to drop without labelled images",
             "give them with --data DIR, or --min-agreement instead",
         )
-    folder = images if images is not None and images.is_dir() else None
+    if images is not None and not images.exists():
+        raise InputError(f"there is no {images}", "check --images")
+    folder = images
     if images is None and quantizing.holds_images(DEFAULT_FOLDER):
         folder = DEFAULT_FOLDER
+    if images is not None and images.suffix == ".npz":
+        # Its arrays may be prepared already, for a graph of one type.
+        folder = None
     quality = quality_of(precision, max_drop, min_agreement)
-    return Evidence(data, Pictures(folder, samples), None, quality)
+    pictures = Pictures(folder, samples or compared)
+    fresh = data is not None or images is not None
+    return Evidence(data, pictures, samples, quality, fresh)
 
 
 def check_rest(rest: Precision | None) -> Precision | None:
     """That type, if something may be left in it."""
-    if rest in (None, Precision.FP32, Precision.FP16):
+    allowed = (Precision.FP16, Precision.FP32)
+    if rest is None or rest in allowed:
         return rest
-    raise UsageError(f"what is not quantized cannot be {rest}", "give --rest fp32 or fp16")
+    raise UsageError(f"what is not quantized cannot be {rest}", f"give --rest {join(allowed)}")
 
 
 def report(artefact: Artefact) -> dict[str, Any]:

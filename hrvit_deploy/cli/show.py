@@ -98,14 +98,13 @@ def written(artefact: Artefact) -> dict[str, str]:
 
 def quantization(found: Quantization) -> dict[str, str]:
     """How values were brought to eight bits, in a few rows."""
+    kinds = ", ".join(found.groups) or "as it came"
     rows = {
-        str(
-            found.precision
-        ): f"{found.products} products ({', '.join(found.groups) or 'given'}),"
-        f" the rest in {found.rest}"
+        str(found.precision): f"{found.products} products ({kinds}), the rest in {found.rest}"
     }
     if found.kept:
-        rows["in float"] = f"{len(found.kept)} products, the worst {found.kept[0]}"
+        more = f" and {len(found.kept) - 1} more products" if len(found.kept) > 1 else ""
+        rows["in float"] = f"{found.kept[0]}{more}"
     rows["ranges"] = f"{found.method}, {found.images} images" if found.images else found.method
     if found.random_data:
         rows["ranges"] = "from noise: they mean nothing"

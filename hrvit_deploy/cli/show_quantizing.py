@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -34,16 +34,27 @@ def quantized(made: Artefact, *, as_json: bool) -> None:
     show.printer().print(show.facts(show.written(made)))
 
 
-def sensitivity(found: Sensitivity, path: Path, *, as_json: bool) -> None:
-    """A table of the worst products; all of them in a file, and in a chart beside it."""
+def sensitivity(
+    found: Sensitivity, path: Path, about: dict[str, Any], *, as_json: bool
+) -> None:
+    """A table of the worst products; all of them in a file, and a chart beside it.
+
+    Args:
+        found: The worst first.
+        path: Of the file.
+        about: What was measured, for the file.
+        as_json: All of it on standard output instead.
+    """
     from hrvit_deploy.measure.plots import plot_sensitivity
 
     with staging(path) as folder:
-        encoded = msgspec.json.format(msgspec.json.encode(plain(found)), indent=2)
+        encoded = msgspec.json.format(
+            msgspec.json.encode(plain(about) | plain(found)), indent=2
+        )
         (folder / path.name).write_bytes(encoded + b"\n")
     chart = plot_sensitivity(found, path.with_suffix(".png"))
     if as_json:
-        print_json({"artefact": path, "chart": chart, **plain(found)})
+        print_json({"artefact": path, "chart": chart, **plain(about), **plain(found)})
         return
     headings = ["product", "kind", "1 - cosine", "agreement"]
     if found.metric:

@@ -32,7 +32,7 @@ from hrvit_deploy.engines.network import Parsed, parse, plain_reason
 from hrvit_deploy.engines.timing_cache import cache_name, load_cache, save_cache
 from hrvit_deploy.engines.types import TypeCounts, check_precision, count_types
 from hrvit_deploy.errors import ArtefactError, BuildError, PrecisionError
-from hrvit_deploy.options import Backend, BuildOptions
+from hrvit_deploy.options import QUANTIZED, Backend, BuildOptions, Precision
 from hrvit_deploy.progress import Progress
 from hrvit_deploy.version import VERSION
 
@@ -108,7 +108,7 @@ def build_engine(
         islands = graph.float32_islands if graph else ()
         asked_of = onnx.manifest.quantization
         check_precision(
-            counts, options.precision, islands, asked_of.products if asked_of else 1
+            counts, options.precision, islands, max(1, asked_of.products if asked_of else 1)
         )
         config = configure(trt, parsed, options, choice)
         cached = options.timing_cache and choice.backend is Backend.TENSORRT
@@ -133,9 +133,15 @@ def check_graph(onnx: Artefact, options: BuildOptions) -> None:
         raise PrecisionError(
             f"{options.precision} was asked for, but {onnx.path} is typed"
             f" {onnx.manifest.precision}, and a plan has the types of its graph",
-            f"run hrvit-deploy export --precision {options.precision}, or ask for"
-            f" {onnx.manifest.precision}",
+            f"{_mend(options.precision)}, or ask for {onnx.manifest.precision}",
         )
+
+
+def _mend(precision: Precision) -> str:
+    """The command that makes a graph of that precision."""
+    if precision in QUANTIZED:
+        return f"run hrvit-deploy build-trt --{precision} on the float32 graph"
+    return f"run hrvit-deploy export --precision {precision}"
 
 
 def build_plan(

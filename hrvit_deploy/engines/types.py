@@ -117,7 +117,8 @@ def check_precision(
             raise PrecisionError(
                 f"{asked} was asked for, but {fault if number else 'no product takes'}"
                 f" {wanted} values (products: {found})",
-                "run hrvit-deploy calibrate and quantize on the graph first",
+                "run hrvit-deploy quantize on the float32 graph, or put QuantizeLinear and"
+                " DequantizeLinear before both factors",
             )
         return
     astray = [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hrvit_deploy.artefact import open_artefact, plain
+from hrvit_deploy.artefact import Network, open_artefact, plain
 from hrvit_deploy.classes import ClassSet, choose_classes
 from hrvit_deploy.datasets import Dataset, Layout, Sample, find_dataset, read_labels
 from hrvit_deploy.errors import InputError
@@ -107,14 +107,7 @@ def evaluate_contender(
         InputError: The data are laid out in no known way, or for another task.
     """
     manifest = open_artefact(Path(contender.path)).manifest
-    dataset = find_dataset(data, options.layout)
-    task = manifest.network.task
-    if dataset.task is not task:
-        raise InputError(
-            f"{data} is laid out as {dataset.layout}, to {dataset.task}, and the network is"
-            f" one to {task}",
-            f"give labelled data to {task} with",
-        )
+    dataset = labelled_data(data, manifest.network, options.layout)
     classes = choose_classes(manifest.network, options.classes, data, dataset.classes)
     contender = replace(contender, rounded=True)
     # Where the artefact lies and what classes are called changes no count.
@@ -129,6 +122,23 @@ def evaluate_contender(
             found, runner=f"{found.runner}, every {manifest.float_type} tensor rounded"
         )
     return found
+
+
+def labelled_data(data: Path, network: Network, layout: Layout = Layout.AUTO) -> Dataset:
+    """The data set in a folder, if that network can be judged by it.
+
+    Raises:
+        InputError: It is laid out in no known way, for another task, or has more classes.
+    """
+    dataset = find_dataset(data, layout)
+    if dataset.task is not network.task:
+        raise InputError(
+            f"{data} is laid out as {dataset.layout}, to {dataset.task}, and the network is"
+            f" one to {network.task}",
+            f"give labelled data to {network.task} with",
+        )
+    check_classes(dataset, network.num_classes)
+    return dataset
 
 
 def evaluate(
@@ -215,7 +225,7 @@ def _judge(
         return
     classes = len(tally.confusion.counts)
     maps = [
-        _labels_for(sample, image, dataset.layout, options.ignore_index, classes)
+        labels_for(sample, image, dataset.layout, options.ignore_index, classes)
         for sample, image in zip(group, images, strict=True)
     ]
     sizes = [ImageSize(*labels.shape) for labels in maps]
@@ -229,9 +239,14 @@ def _ranked(scores: np.ndarray) -> Labels:
     return np.argsort(-scores, kind="stable")[:TOP].astype(np.int32)
 
 
-def _labels_for(
+def labels_for(
     sample: Sample, image: NamedImage, layout: Layout, ignore_index: int, classes: int
 ) -> Labels:
+    """The class of each pixel, -1 where nothing is to be judged; checked against both.
+
+    Raises:
+        InputError: They are of another shape than the image, or of more classes.
+    """
     labels = read_labels(sample, layout, ignore_index)
     height, width = image.pixels.shape[:2]
     skew = labels.shape[0] * width / (labels.shape[1] * height)

@@ -15,16 +15,20 @@ from hrvit_deploy.artefact import Manifest, Network
 from hrvit_deploy.calib.policy import Product
 from hrvit_deploy.calib.switches import SWITCHES
 from hrvit_deploy.classes import choose_classes
-from hrvit_deploy.datasets import find_dataset, read_labels
 from hrvit_deploy.errors import InputError
-from hrvit_deploy.images import NamedImage, load_image
+from hrvit_deploy.images import NamedImage, load_image, spaced
 from hrvit_deploy.measure.confusion import ConfusionMatrix
-from hrvit_deploy.measure.evaluate import EvaluateOptions, evaluate
+from hrvit_deploy.measure.evaluate import (
+    EvaluateOptions,
+    evaluate,
+    labelled_data,
+    labels_for,
+)
 from hrvit_deploy.measure.labels import Labels, labels_of
 from hrvit_deploy.measure.parity import Agreement, Errors
 from hrvit_deploy.measure.verify import Side, side_of
 from hrvit_deploy.options import Group, ImageSize, OutputFormat, Task
-from hrvit_deploy.progress import Progress, Silent
+from hrvit_deploy.progress import Progress
 from hrvit_deploy.runners.protocol import Closing, Inputs, Outputs, Runner
 
 METRICS = {Task.SEGMENT: "miou", Task.CLASSIFY: "top1"}
@@ -123,7 +127,7 @@ def measure_sensitivity(
     Raises:
         InputError: No images.
     """
-    side = replace(side_of(manifest, runner), batch=1)
+    side = replace(side_of(manifest, runner), batch=manifest.inputs[0].batch or 1)
     classes = manifest.network.num_classes
     tallies = [_Tally(classes) for _ in products]
     float_tally, count, labelled = _Tally(classes), 0, False
@@ -193,24 +197,32 @@ def _score(tally: _Tally, task: Task) -> float:
     return confusion.miou if task is Task.SEGMENT else confusion.accuracy
 
 
-def labelled_images(data: Path, size: ImageSize, count: int) -> Iterator[Labelled]:
-    """The first so many images of a labelled set, spread evenly over it.
+def labelled_images(
+    data: Path, network: Network, size: ImageSize, count: int
+) -> Iterator[Labelled]:
+    """So many images of a labelled set, spread evenly over it.
 
     Args:
         data: Laid out as :mod:`hrvit_deploy.datasets` knows.
+        network: What is to be judged by them.
         size: Of the network's input; label maps are brought to it, nearest.
         count: How many at most.
+
+    Raises:
+        InputError: The labels are for another task, or of more classes.
     """
-    dataset = find_dataset(data)
-    samples = dataset.samples
-    for index in range(min(count, len(samples))):
-        sample = samples[index * len(samples) // min(count, len(samples))]
+    dataset = labelled_data(data, network)
+    for sample in spaced(list(dataset.samples), count):
         image = NamedImage(sample.image.name, load_image(sample.image))
         if sample.labels is None:
             yield Labelled(image, np.array([sample.label], np.int32))
             continue
-        labels = Image.fromarray(read_labels(sample, dataset.layout))
-        resized = labels.resize((size.width, size.height), Image.Resampling.NEAREST)
+        stored = labels_for(
+            sample, image, dataset.layout, EvaluateOptions().ignore_index, network.num_classes
+        )
+        resized = Image.fromarray(stored).resize(
+            (size.width, size.height), Image.Resampling.NEAREST
+        )
         yield Labelled(image, np.asarray(resized, np.int32)[None])
 
 
@@ -237,23 +249,26 @@ def agreement_of(side: Side, on: Sequence[bool], images: Iterable[NamedImage]) -
 def score_of(
     network: Network,
     side: Side,
-    on: Sequence[bool] | None,
+    on: Sequence[bool],
     data: Path,
     options: EvaluateOptions,
+    *,
+    progress: Progress,
 ) -> float:
     """MIoU or top-1 of a setting of the switches on labelled images.
 
     Args:
         network: What it computes.
         side: Around a :class:`SwitchedRunner`.
-        on: Which products are quantized; None for none.
+        on: Which products are quantized.
         data: Laid out as :mod:`hrvit_deploy.datasets` knows.
         options: What to judge.
+        progress: Advanced once an image.
     """
-    dataset = find_dataset(data, options.layout)
+    dataset = labelled_data(data, network, options.layout)
     classes = choose_classes(network, options.classes, data, dataset.classes)
-    _switches(side).on[:] = False if on is None else on
-    return evaluate(side, dataset, classes, options, Silent()).score
+    _switches(side).on[:] = on
+    return evaluate(side, dataset, classes, options, progress).score
 
 
 def _switches(side: Side) -> SwitchedRunner:

@@ -15,6 +15,7 @@ from hrvit_deploy.calib.formats import FORMATS, Format
 from hrvit_deploy.options import Precision
 
 INT8, FP8 = FORMATS[Precision.INT8], FORMATS[Precision.FP8]
+FLOORS = {"f2": 2.0**-18, "f4": 2.0**-100}
 ONE = np.asarray(1, np.float32)
 SMALL_FLOATS = st.floats(-600, 600, width=32)
 
@@ -74,7 +75,7 @@ def test_scales_are_positive_and_clip_nothing(
     assert np.all(np.isfinite(scale))
     assert np.all(scale.astype(np.float64) * number_format.largest >= amax * (1 - 1e-12))
     # Nor is more lost to a scale's rounding than its type has to lose.
-    wanted = np.maximum(amax.astype(np.float64) / number_format.largest, 2.0**-18)
+    wanted = np.maximum(amax.astype(np.float64) / number_format.largest, FLOORS[dtype])
     assert np.all(scale.astype(np.float64) <= wanted * (1 + 2.0**-5))
 
 

@@ -16,7 +16,7 @@ def test_all_graphs_of_the_newest_ones_network_stand_side_by_side(
     run: Run, graph: Path, folder: Path
 ) -> None:
     data = ade20k(folder / "data")
-    (fewer,) = (SMALL[: SMALL.index("5")],)
+    fewer = SMALL[: SMALL.index("5")]
     other = run("export", *fewer, "4", "--task", "segment", "--samples", "1", "--out", "other")
     assert other.code == 0, other.err
     made = run("export", *SMALL, "--task", "segment", "--precision", "fp16")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
 
 import onnx
 import pytest
-from command_line import Run
+from command_line import SMALL, Run
 from foreign_graph import foreign
 from PIL import Image
 
@@ -39,6 +38,7 @@ def test_build_int8_with_no_more_words(run: Run, graph: Path, images: Path) -> N
     assert engine is not None
     assert quantization is not None
     assert plan.path.name == f"{graph.stem}-fp16-int8-rtx.plan"
+    assert quantization.rest == "fp16"
     assert found["int8_layers"] == engine.quantized_layers == quantization.products > 30
     assert found["weight_bytes"] == engine.weight_bytes
     assert 0 < found["int8_weight_bytes"] < engine.weight_bytes
@@ -47,8 +47,20 @@ def test_build_int8_with_no_more_words(run: Run, graph: Path, images: Path) -> N
     assert gate["reference"] == 1
     assert gate["limit"] == 0.99
     assert gate["passed"] == (gate["candidate"] >= 0.99)
-    assert f"taking the newest graph, {graph}" in ran.err
+    assert f"taking the newest fp32 graph, {graph}" in ran.err
     assert (graph.parent.parent / "calib" / f"{graph.stem}.json").is_file()
+
+
+def test_fp8_on_the_same_road(run: Run, graph: Path, images: Path) -> None:
+    ran = run("build-trt", "--fp8", "--json", *RTX)
+
+    assert ran.code == 0, ran.err
+    plan = open_artefact(Path(ran.json["artefact"]))
+    assert plan.path.name == f"{graph.stem}-fp16-fp8-rtx.plan"
+    engine, quantization = plan.manifest.engine, plan.manifest.quantization
+    assert engine is not None
+    assert quantization is not None
+    assert engine.products["float8_e4m3fn"] == quantization.products == ran.json["fp8_layers"]
 
 
 def test_without_images_it_says_where_to_put_them(run: Run, graph: Path) -> None:
@@ -131,14 +143,46 @@ def test_words_that_only_quantization_hears_are_refused_elsewhere(
     assert "--data DIR" in ran.err
     ran = run("quantize", "--rest", "bf16")
     assert ran.code == 2
+    ran = run("build-trt", "--fp32", "--min-agreement", "0.9")
+    assert ran.code == 2
+    ran = run("quantize", "--data", "d", "--max-drop", "150")
+    assert ran.code == 2
+    assert "nothing can lose 150 points" in ran.err
 
 
-def test_a_quantized_graph_is_taken_before_an_older_float_one(
-    run: Run, graph: Path, images: Path
-) -> None:
-    assert run("quantize", "--min-agreement", "0").code == 0
-    ran = run("build-trt", "--int8", *RTX)
+def test_a_graph_quantized_before_is_held_to_todays_gate(run: Run, graph: Path) -> None:
+    assert run("quantize", "--random-data", "--min-agreement", "0").code == 0
+    made = graph.with_stem(f"{graph.stem}-int8")
+
+    ran = run("build-trt", "--int8", str(made), "--min-agreement", "1", *RTX)
+    assert ran.code == 1
+    assert "of the decisions are the float32 graph's" in ran.err
+    assert "calibrated on noise" in ran.err
+    ran = run("build-trt", "--int8", str(made), "--auto", *RTX)
+    assert ran.code == 2
+    assert "is quantized already" in ran.err
+    # Without a name, what was tried before is not built by chance.
+    ran = run("build-trt", "--int8", *RTX, "--method", "mse")
+    assert ran.code == 1
+    assert f"taking the newest fp32 graph, {graph}" in ran.err
+
+
+def test_a_float16_gate_can_be_loosened_and_tightened(run: Run, graph: Path) -> None:
+    words = ("build-trt", "--fp16", *RTX, "--min-agreement")
+    assert run(*words, "1").code == 1
+    assert run(*words, "0.9").code == 0
+    assert run(*words, "1").code == 1
+
+
+def test_a_path_that_is_not_there_is_not_passed_over(run: Run, graph: Path) -> None:
+    for command in (("build-trt", "--fp16"), ("build-trt", "--int8"), ("quantize",)):
+        ran = run(*command, "--images", "nowhere")
+        assert ran.code == 1
+        assert "there is no nowhere" in ran.err
+
+
+def test_a_fixed_batch_goes_all_the_way(run: Run, folder: Path, images: Path) -> None:
+    made = run("export", *SMALL, "--task", "segment", "--batch", "2")
+    assert made.code == 0, made.err
+    ran = run("sensitivity", "--samples", "1")
     assert ran.code == 0, ran.err
-    assert f"taking the newest graph, export/{graph.stem}-int8.onnx" in ran.err
-    shutil.rmtree("export")
-    assert run("build-trt", "--int8", *RTX).code == 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from labelled import ade20k
+from labelled import ade20k, imagenet
 from numpy.typing import NDArray
 
 from hrvit_deploy.artefact import Artefact, open_artefact
@@ -109,9 +109,21 @@ def test_agreement_is_with_everything_off(artefact: Artefact) -> None:
     assert agreement_of(side, [True, False, True], images) < 0.9
 
 
-def test_labels_come_at_the_networks_size(tmp_path: Path) -> None:
+def test_data_for_another_task_or_of_more_classes_are_refused(
+    artefact: Artefact, tmp_path: Path
+) -> None:
+    network = artefact.manifest.network
+    with pytest.raises(InputError, match="the network is one to segment"):
+        list(labelled_images(imagenet(tmp_path / "i"), network, ImageSize(64, 96), 2))
+    data = ade20k(tmp_path / "a", classes=9)
+    with pytest.raises(InputError, match="the network tells 5 apart"):
+        list(labelled_images(data, network, ImageSize(64, 96), 3))
+
+
+def test_labels_come_at_the_networks_size(artefact: Artefact, tmp_path: Path) -> None:
     data = ade20k(tmp_path, count=5)
-    found = list(labelled_images(data, ImageSize(64, 96), 2))
+    network = artefact.manifest.network
+    found = list(labelled_images(data, network, ImageSize(64, 96), 2))
     # Spread over the set, not its first ones.
     assert [item.image.name for item in found] == ["v0.png", "v2.png"]
     for item in found:
