@@ -37,15 +37,6 @@ CLASSES = ("background", *map(str, range(10)))
 HELD_OUT_DIGITS = 4  # every fourth
 HELD_OUT_COLUMNS = 192
 CROP_SIDES = (80, 192)  # pixels of the photograph
-DIGIT_SIDES = (48, 104)  # pixels of the scene
-# Pixels of the scene to a digit, at the least and at the most.
-PIXELS_PER_DIGIT = (90**2, 160**2)
-LARGEST_SLANT = 0.2
-LARGEST_TURN = math.radians(12)
-# Between the colour of a digit and the mean of what it lies on; black to white is 441.
-LEAST_CONTRAST = 90.0
-# A digit that would hide more of one before it is laid elsewhere.
-LARGEST_OVERLAP = 0.25
 ATTEMPTS = 8
 
 Pixels = NDArray[np.uint8]
@@ -56,6 +47,35 @@ class Split(StrEnum):
 
     TRAINING = "training"
     VALIDATION = "validation"
+
+
+@dataclass(frozen=True)
+class Level:
+    """How hard scenes are.
+
+    Attributes:
+        sides: Of a digit, in pixels of the scene, at the least and at the most.
+        room: Pixels of the scene to a digit, likewise.
+        turn: Largest, in radians.
+        slant: Largest, in pixels to a pixel.
+        contrast: Least distance between a digit's colour and the mean of what it lies on;
+            black to white is 441.
+        overlap: Share of an earlier digit that a later one may hide.
+    """
+
+    sides: tuple[int, int]
+    room: tuple[int, int]
+    turn: float
+    slant: float
+    contrast: float
+    overlap: float
+
+
+LEVELS = {
+    "plain": Level((64, 112), (115**2, 180**2), math.radians(7), 0.12, 120.0, 0.1),
+    "hard": Level((48, 104), (90**2, 160**2), math.radians(12), 0.2, 90.0, 0.25),
+}
+PLAIN = "plain"
 
 
 class Scene(NamedTuple):
@@ -92,22 +112,24 @@ def _material(split: Split) -> _Material:
     )
 
 
-def make_scene(index: int, split: Split, size: ImageSize = SIZE, *, seed: int = 0) -> Scene:
+def make_scene(
+    index: int, split: Split, size: ImageSize = SIZE, *, seed: int = 0, level: str = PLAIN
+) -> Scene:
     """The scene of that number; the same arguments give the same scene everywhere."""
-    material = _material(split)
+    material, hard = _material(split), LEVELS[level]
     generator = np.random.default_rng((seed, list(Split).index(split), index))
     canvas = _background(material, size, generator)
     labels = np.zeros(size, np.uint8)
     owners = np.zeros(size, np.int64)
     area = size.height * size.width
-    count = max(1, round(area / generator.uniform(*PIXELS_PER_DIGIT)))
+    count = max(1, round(area / generator.uniform(*hard.room)))
     for number in range(1, count + 1):
         chosen = generator.integers(len(material.names))
-        alpha = _draw(material.digits[chosen], size, generator)
-        window = _place(alpha, owners, generator)
+        alpha = _draw(material.digits[chosen], size, hard, generator)
+        window = _place(alpha, owners, hard, generator)
         if window is None:
             continue
-        colour = _colour(canvas[window], alpha, generator)
+        colour = _colour(canvas[window], alpha, hard, generator)
         canvas[window] += alpha[..., None] * (colour - canvas[window])
         inside = alpha > 0.5
         labels[window][inside] = material.names[chosen] + 1
@@ -142,12 +164,12 @@ def _background(
 
 
 def _draw(
-    digit: NDArray[np.float32], size: ImageSize, generator: np.random.Generator
+    digit: NDArray[np.float32], size: ImageSize, level: Level, generator: np.random.Generator
 ) -> NDArray[np.float32]:
     """One handwritten digit, enlarged, slanted and turned: its opacity, ``S x S``."""
-    low, high = DIGIT_SIDES
+    low, high = level.sides
     side = round(min(low * (high / low) ** generator.random(), *size))
-    turn, slant = generator.uniform(-1, 1, 2) * (LARGEST_TURN, LARGEST_SLANT)
+    turn, slant = generator.uniform(-1, 1, 2) * (level.turn, level.slant)
     # From the scene's pixels to the digit's 8 x 8, about both centres.
     step = len(digit) / side
     turned = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
@@ -165,7 +187,10 @@ def _draw(
 
 
 def _place(
-    alpha: NDArray[np.float32], owners: NDArray[np.int64], generator: np.random.Generator
+    alpha: NDArray[np.float32],
+    owners: NDArray[np.int64],
+    level: Level,
+    generator: np.random.Generator,
 ) -> tuple[slice, slice] | None:
     """Where the digit hides little of those before it; None if that is nowhere found."""
     side = len(alpha)
@@ -175,20 +200,23 @@ def _place(
         top, left = (int(generator.integers(s - side, endpoint=True)) for s in owners.shape)
         window = (slice(top, top + side), slice(left, left + side))
         hidden = np.bincount(owners[window][inside], minlength=len(visible))
-        if np.all(hidden[1:] <= LARGEST_OVERLAP * visible[1:]):
+        if np.all(hidden[1:] <= level.overlap * visible[1:]):
             return window
     return None
 
 
 def _colour(
-    under: NDArray[np.float32], alpha: NDArray[np.float32], generator: np.random.Generator
+    under: NDArray[np.float32],
+    alpha: NDArray[np.float32],
+    level: Level,
+    generator: np.random.Generator,
 ) -> NDArray[np.float32]:
     """A colour that can be told from what lies under the digit."""
     weights = alpha.sum() or 1
     mean = (alpha[..., None] * under).sum(axis=(0, 1)) / weights
     while True:
         colour: NDArray[np.float32] = generator.uniform(0, 255, 3).astype(np.float32)
-        if np.linalg.norm(colour - mean) >= LEAST_CONTRAST:
+        if np.linalg.norm(colour - mean) >= level.contrast:
             return colour
 
 

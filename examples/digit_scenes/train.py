@@ -5,7 +5,8 @@ Usage: python examples/digit_scenes/train.py CHECKPOINT.safetensors [--variant b
 
 The first steps see crops of 96 x 96, which cost a seventh; the others see whole scenes.
 Stopped at any time, the same command goes on where it was: the state lies in
-CHECKPOINT.state.pt until the training is done. The weights are written in float16 with
+CHECKPOINT.state.pt until the training is done. --start STATE.pt begins with the weights of
+another training, and the card tells of both. The weights are written in float16 with
 the names of the classes, and a card beside them (CHECKPOINT.json) says how they were
 made and what they reach on scenes that were held out.
 """
@@ -25,7 +26,7 @@ import numpy as np
 import torch
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
-from scenes import CLASSES, Scene, Split, make_scene, scenes
+from scenes import CLASSES, PLAIN, Scene, Split, make_scene, scenes
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
@@ -53,6 +54,7 @@ class Schedule:
         rate: AdamW's highest learning rate, after the warm-up; it falls as a cosine.
         warm_up: Share of the steps in which the rate rises.
         decay: Of weights; not of biases and norms.
+        level: Of the scenes, from scenes.py.
         seed: Of weights and scenes.
     """
 
@@ -66,6 +68,7 @@ class Schedule:
     rate: float = 1e-3
     warm_up: float = 0.04
     decay: float = 0.02
+    level: str = PLAIN
     seed: int = 0
 
     @property
@@ -104,7 +107,7 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
         step, seed = self.first + index, self.schedule.seed
         size = self.schedule.size_at(step)
         made = [
-            make_scene(number, Split.TRAINING, size, seed=seed)
+            make_scene(number, Split.TRAINING, size, seed=seed, level=self.schedule.level)
             for number in self.schedule.scenes_of(step)
         ]
         labels = np.stack([scene.labels for scene in made]).astype(np.int64)
@@ -137,6 +140,7 @@ class Training:
             weight_decay=schedule.decay,
         )
         self.step = 0
+        self.start: dict[str, Any] | None = None
 
     def update(self, images: Tensor, labels: Tensor) -> float:
         """One step of AdamW on the mean cross-entropy of the pixels; returns the loss."""
@@ -159,12 +163,19 @@ class Training:
         state = {
             "schedule": asdict(self.schedule),
             "step": self.step,
+            "start": self.start,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
         staged = path.with_suffix(".part")
         torch.save(state, staged)
         staged.replace(path)
+
+    def start_from(self, path: Path) -> None:
+        """Take the weights of another training's state, and remember its schedule."""
+        state = torch.load(path, weights_only=True, map_location=self.device)
+        self.network.load_state_dict(state["network"])
+        self.start = {key: state.get(key) for key in ("schedule", "step", "start")}
 
     def resume(self, path: Path) -> None:
         """Go on from a state of the same schedule."""
@@ -173,7 +184,7 @@ class Training:
             raise SystemExit(f"{path} is of another schedule: remove it, or take its options")
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+        self.step, self.start = state["step"], state["start"]
 
 
 def train(training: Training, state: Path, workers: int) -> float:
@@ -224,12 +235,15 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--held-out", type=int, default=200)
+    parser.add_argument("--start", type=Path, help="state of another training to begin from")
     given = vars(parser.parse_args())
     path, device, workers = (given.pop(name) for name in ("checkpoint", "device", "workers"))
-    held_out = given.pop("held_out")
+    held_out, start = given.pop("held_out"), given.pop("start")
     schedule = Schedule(**given)
     training = Training(schedule, device)
     state = path.with_suffix(".state.pt")
+    if start is not None and not state.exists():
+        training.start_from(start)
     if state.exists():
         training.resume(state)
         print(f"going on from step {training.step}")
@@ -249,6 +263,7 @@ def main() -> None:
     card = {
         "data": "digit scenes: scenes.py beside this card",
         "schedule": asdict(schedule),
+        "start": training.start,
         "miou": round(matrix.miou, 4),
         "pixel_accuracy": round(matrix.accuracy, 4),
         "iou": dict(zip(CLASSES, matrix.iou.round(4).tolist(), strict=True)),
