@@ -16,23 +16,32 @@ if TYPE_CHECKING:
     from hrvit_deploy.deploy.form import deploy as to_inference_form
     from hrvit_deploy.errors import HrvitDeployError
     from hrvit_deploy.images import load_image, prepare
+    from hrvit_deploy.judging import Evidence
+    from hrvit_deploy.measure.evaluate import EvaluateOptions
+    from hrvit_deploy.measure.predict import PredictOptions
     from hrvit_deploy.model.variants import VARIANTS, Variant, load_variant
     from hrvit_deploy.options import (
         Backend,
         BuildOptions,
+        CalibrationOptions,
         ExportOptions,
         ImageSize,
         InputFormat,
         OutputFormat,
         Precision,
+        QuantizeOptions,
         Task,
     )
     from hrvit_deploy.pipeline import Pictures
     from hrvit_deploy.pipeline import build as build_engine
+    from hrvit_deploy.pipeline import calibrate as calibrate_graph
+    from hrvit_deploy.pipeline import evaluate as evaluate_artefact
     from hrvit_deploy.pipeline import export as export_network
     from hrvit_deploy.pipeline import load as load_network
+    from hrvit_deploy.pipeline import predict as predict_images
     from hrvit_deploy.pipeline import verify as verify_artefact
     from hrvit_deploy.progress import Silent
+    from hrvit_deploy.quantizing import quantize as quantize_graph
     from hrvit_deploy.request import Request
 
 # Public name to the module it lives in and its name there.
@@ -41,6 +50,9 @@ _HOMES = {
     "Artefact": "artefact:Artefact",
     "Backend": "options:Backend",
     "BuildOptions": "options:BuildOptions",
+    "CalibrationOptions": "options:CalibrationOptions",
+    "EvaluateOptions": "measure.evaluate:EvaluateOptions",
+    "Evidence": "judging:Evidence",
     "ExportOptions": "options:ExportOptions",
     "HrvitDeployError": "errors:HrvitDeployError",
     "ImageSize": "options:ImageSize",
@@ -49,17 +61,23 @@ _HOMES = {
     "OutputFormat": "options:OutputFormat",
     "Pictures": "pipeline:Pictures",
     "Precision": "options:Precision",
+    "PredictOptions": "measure.predict:PredictOptions",
+    "QuantizeOptions": "options:QuantizeOptions",
     "Request": "request:Request",
     "Silent": "progress:Silent",
     "Task": "options:Task",
     "Variant": "model.variants:Variant",
     "build_engine": "pipeline:build",
+    "calibrate_graph": "pipeline:calibrate",
+    "evaluate_artefact": "pipeline:evaluate",
     "export_network": "pipeline:export",
     "load_image": "images:load_image",
     "load_network": "pipeline:load",
     "load_variant": "model.variants:load_variant",
     "open_artefact": "artefact:open_artefact",
+    "predict_images": "pipeline:predict",
     "prepare": "images:prepare",
+    "quantize_graph": "quantizing:quantize",
     "to_inference_form": "deploy.form:deploy",
     "verify_artefact": "pipeline:verify",
 }
@@ -69,6 +87,9 @@ __all__ = [
     "Artefact",
     "Backend",
     "BuildOptions",
+    "CalibrationOptions",
+    "EvaluateOptions",
+    "Evidence",
     "ExportOptions",
     "HrvitDeployError",
     "ImageSize",
@@ -77,18 +98,24 @@ __all__ = [
     "OutputFormat",
     "Pictures",
     "Precision",
+    "PredictOptions",
+    "QuantizeOptions",
     "Request",
     "Silent",
     "Task",
     "Variant",
     "__version__",
     "build_engine",
+    "calibrate_graph",
+    "evaluate_artefact",
     "export_network",
     "load_image",
     "load_network",
     "load_variant",
     "open_artefact",
+    "predict_images",
     "prepare",
+    "quantize_graph",
     "to_inference_form",
     "verify_artefact",
 ]

@@ -28,6 +28,7 @@ def labels_of(output: str) -> list[str]:
 def test_the_documents_hold_what_was_measured() -> None:
     text = readme.GATES.read_text(encoding="utf-8")
     filled = readme.fill(text, "gates", readme.gates_table())
+    filled = readme.fill(filled, "quality", readme.quality_table())
     assert readme.fill(filled, "parity", readme.parity_table()) == text
     assert readme.fill(TEXT, "int8", readme.int8_table()) == TEXT
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hrvit_deploy.measure.gates import GATES as GATE_TABLE
+from hrvit_deploy.measure.gates import QUALITY
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -155,6 +156,17 @@ def gates_table() -> str:
     return "\n".join(rows)
 
 
+def quality_table() -> str:
+    """What every precision may cost, as Markdown."""
+    rows = ["| precision | points of mIoU or top-1 | decisions that stay |", "|---|---|---|"]
+    rows += [
+        f"| {precision} | {100 * limits.drop:g} | {limits.agreement:.1%} |"
+        for precision, limits in QUALITY.items()
+        if precision != "fp32"
+    ]
+    return "\n".join(rows)
+
+
 def fill(text: str, name: str, content: str) -> str:
     """The text with what stands between ``name``'s two marks replaced."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
@@ -196,7 +208,9 @@ def main() -> None:
         README.write_text(fill(text, "int8", int8_table()), encoding="utf-8")
         draw(folder)
     gates = GATES.read_text(encoding="utf-8")
-    gates = fill(fill(gates, "gates", gates_table()), "parity", parity_table())
+    tables = {"gates": gates_table(), "parity": parity_table(), "quality": quality_table()}
+    for name, table in tables.items():
+        gates = fill(gates, name, table)
     GATES.write_text(gates, encoding="utf-8")
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from command_line import TINY
+from labelled import ade20k
 
+SIZE = ("--size", "64")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -53,6 +55,20 @@ def test_your_own_variant(tmp_path: Path) -> None:
 
     assert "tiny-shallow" in out
     assert list(tmp_path.glob("export/*tiny-shallow*.onnx"))
+
+
+def test_int8(checkpoint: Path, tmp_path: Path) -> None:
+    data = ade20k(tmp_path / "data", classes=4)
+    images = data / "images" / "validation"
+
+    out = run(
+        "04_int8.py", str(checkpoint), str(images), str(data), *SIZE, "--out", str(tmp_path)
+    )
+
+    assert "ranges from 3 images" in out
+    assert "miou" in out
+    assert "layers" in out
+    assert list(tmp_path.glob("engines/*-fp16-int8-rtx.plan"))
 
 
 def test_every_example_is_listed_and_tested() -> None:

@@ -13,7 +13,14 @@ from PIL import Image
 
 from hrvit_deploy.errors import ArtefactError, MissingDependency
 from hrvit_deploy.measure.bench import BenchOptions, BenchReport, BenchResult
-from hrvit_deploy.measure.plots import environment_line, plot_bench
+from hrvit_deploy.measure.plots import (
+    environment_line,
+    plot_bench,
+    plot_sensitivity,
+    short_name,
+)
+from hrvit_deploy.measure.sensitivity import Damage, Sensitivity
+from hrvit_deploy.options import Group
 
 ENVIRONMENT = {
     "date": "2026-01-31T10:00",
@@ -90,3 +97,25 @@ def test_without_matplotlib_the_error_says_so(
 def test_importing_the_module_loads_no_matplotlib() -> None:
     code = "import sys, hrvit_deploy.measure.plots; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_sensitivity_is_drawn_with_a_colour_for_each_kind(tmp_path: Path) -> None:
+    damages = tuple(
+        Damage(f"/network/backbone/features.{i}/fc1/Gemm", group, 1 - 10.0**-power, 0.99)
+        for i, (group, power) in enumerate(
+            [(Group.LINEAR, 2), (Group.POINTWISE, 4), (Group.LINEAR, 6), (Group.LINEAR, 20)]
+        )
+    )
+    path = plot_sensitivity(Sensitivity(damages, 3), tmp_path / "s.svg", rows=3)
+    text = path.read_text()
+    ElementTree.fromstring(text)
+    for shown in ("#56b4e9", "#e69f00", "features.2/fc1/Gemm", "3 worst of 4 products"):
+        assert shown in text
+    assert "features.3/fc1/Gemm" not in text
+
+
+def test_long_names_keep_their_end() -> None:
+    assert short_name("/network/backbone/stem/conv1/Conv") == "stem/conv1/Conv"
+    long = short_name("/network/" + "x" * 100 + "/end")
+    assert len(long) == 60
+    assert long.endswith("/end")
