@@ -142,8 +142,8 @@ def test_build_trt_takes_a_typed_graph_as_it_is(run: Run, graph: Path, folder: P
     ("options", "code", "problem"),
     [
         (("--fp16", "--fp32"), 2, "one precision"),
-        (("--int8",), 1, "int8"),
-        (("--fp8",), 1, "fp8"),
+        (("--int8",), 1, "calib/images"),
+        (("--fp8",), 1, "calib/images"),
         (("--profile", "4,2,8"), 2, "4,2,8"),
         (("--profile", "1,2"), 2, "1,2"),
         (("--fp32", "--profile", "1,2,4"), 2, "batch"),
