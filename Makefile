@@ -23,7 +23,7 @@ DATA := data/digit_scenes
 CHECKPOINT := examples/digit_scenes/hrvit_b1.safetensors
 
 run: setup
-	$(BIN)/python examples/digit_scenes/scenes.py $(DATA) --count 40
+	$(BIN)/python examples/digit_scenes/scenes.py $(DATA) --count 20
 	mkdir -p calib/images
 	ls calib/images | grep -q . || cp $(DATA)/images/training/*.png calib/images/
 	$(BIN)/hrvit-deploy run --variant b1 --checkpoint $(CHECKPOINT) --size 256x256

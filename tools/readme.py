@@ -32,7 +32,7 @@ INT8 = ROOT / "benchmarks" / "results" / "int8.json"
 BLOCK = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```", re.DOTALL)
 TIMEOUT_S = 900
 # As many as make run writes.
-SCENES = "40"
+SCENES = "20"
 
 
 class Shown(NamedTuple):
