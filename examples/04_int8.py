@@ -72,6 +72,5 @@ building = BuildOptions(Precision.INT8, Backend.TENSORRT_RTX)
 plan = build_engine(quantized, building, out / "engines", pictures, progress)
 engine = plan.manifest.engine
 assert engine is not None
-print(
-    f"{plan.path}: {engine.quantized_layers} layers and {engine.quantized_bytes:,} bytes in INT8"
-)
+print(f"{plan.path}: {engine.quantized_layers} layers in INT8")
+print(f"{engine.quantized_bytes:,} of {engine.weight_bytes:,} bytes of weights in INT8")
