@@ -17,6 +17,8 @@ import readme  # noqa: E402
 TEXT = readme.README.read_text(encoding="utf-8")
 # What these print is of the machine: its libraries, and how its timings sort.
 OF_THE_MACHINE = ("doctor",)
+# Minutes on b1; tests/cli runs them on a small network.
+ELSEWHERE = ("quantize", "sensitivity")
 
 
 def labels_of(output: str) -> list[str]:
@@ -39,8 +41,10 @@ def test_every_command_prints_what_the_readme_says(tmp_path: Path) -> None:
     shown = list(readme.blocks(TEXT))
     assert len(shown) > 10
     for command, expected in shown:
-        printed = readme.run(command, tmp_path)
         assert expected, f"make readme has not run {command}"
+        if command.split()[1] in ELSEWHERE:
+            continue
+        printed = readme.run(command, tmp_path)
         if command.split()[1] not in OF_THE_MACHINE:
             missing = set(labels_of(expected)) - set(labels_of(printed))
             assert not {word for word in missing if word.isalpha()}, command
