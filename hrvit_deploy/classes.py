@@ -18,6 +18,9 @@ Colour = tuple[int, int, int]
 # Sets whose names and colours are known, by the number of their classes.
 KNOWN = {150: "ade20k", 19: "cityscapes"}
 BESIDE_DATA = "classes.txt"
+# What is no thing of its own: pictures show through it, and label maps have it black, as
+# Pascal VOC's have.
+BACKGROUND, BACKGROUND_COLOUR = "background", (0, 0, 0)
 # Turning the hue by the golden section keeps any number of them apart; neighbours in
 # hue then differ in saturation and value.
 GOLDEN = 0.6180339887498949
@@ -31,10 +34,12 @@ class ClassSet:
     Attributes:
         names: All different.
         colours: Red, green and blue, 0..255.
+        clear: Indices of classes that overlays leave as the picture is.
     """
 
     names: tuple[str, ...]
     colours: tuple[Colour, ...]
+    clear: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -43,7 +48,8 @@ class ClassSet:
 def class_set(names: Iterable[str], colours: Iterable[Colour | None] = ()) -> ClassSet:
     """Names with the colours given, and with others where none is.
 
-    A name that comes again gets its number in brackets: ImageNet has two cranes.
+    A background without a colour is clear. A name that comes again gets its number in
+    brackets: ImageNet has two cranes.
     """
     distinct: dict[str, None] = {}
     for name in names:
@@ -52,12 +58,20 @@ def class_set(names: Iterable[str], colours: Iterable[Colour | None] = ()) -> Cl
             count += 1
             chosen = f"{name} ({count})"
         distinct[chosen] = None
-    given = [*colours, *[None] * len(distinct)]
-    chosen_colours = (
-        colour_of(index) if colour is None else colour
-        for index, colour in enumerate(given[: len(distinct)])
+    given = dict(zip(distinct, [*colours, *[None] * len(distinct)], strict=False))
+    clear = frozenset(
+        index
+        for index, (name, colour) in enumerate(given.items())
+        if colour is None and name.lower() == BACKGROUND
     )
-    return ClassSet(tuple(distinct), tuple(chosen_colours))
+    usual = (
+        BACKGROUND_COLOUR if index in clear else colour_of(index) for index in range(len(given))
+    )
+    chosen_colours = (
+        other if colour is None else colour
+        for colour, other in zip(given.values(), usual, strict=True)
+    )
+    return ClassSet(tuple(distinct), tuple(chosen_colours), clear)
 
 
 def colour_of(index: int) -> Colour:

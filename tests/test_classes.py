@@ -71,6 +71,13 @@ def test_names_that_come_again_are_told_apart() -> None:
     assert class_set(["crane", "bus", "crane"]).names == ("crane", "bus", "crane (2)")
 
 
+def test_a_background_is_clear_unless_it_has_a_colour() -> None:
+    clear = class_set(["Background", "sky"])
+    assert (clear.clear, clear.colours[0]) == (frozenset({0}), (0, 0, 0))
+    assert clear.colours[1] == class_set(["wall", "sky"]).colours[1]
+    assert class_set(["background"], [(1, 2, 3)]).clear == frozenset()
+
+
 def test_colours_are_always_the_same_and_differ() -> None:
     colours = [colour_of(index) for index in range(24)]
     assert colours == [colour_of(index) for index in range(24)]

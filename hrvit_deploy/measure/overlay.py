@@ -36,11 +36,12 @@ class Entry:
     """A line of the legend: one class that occurs.
 
     Attributes:
+        colour: None if the picture shows through.
         share: Of the picture's pixels, above 0 to 1.
     """
 
     name: str
-    colour: Colour
+    colour: Colour | None
     share: float
 
 
@@ -53,7 +54,11 @@ def entries_of(labels: Labels, classes: ClassSet) -> list[Entry]:
     """
     counts = np.bincount(labels.ravel() + 1, minlength=len(classes) + 1)
     found = [
-        Entry(classes.names[index], classes.colours[index], count / labels.size)
+        Entry(
+            classes.names[index],
+            None if index in classes.clear else classes.colours[index],
+            count / labels.size,
+        )
         for index, count in enumerate(counts[1:].tolist())
         if count
     ]
@@ -79,8 +84,10 @@ def draw_overlay(
         classes: Names and colours.
         alpha: How much of the colours, from 0 to 1.
     """
-    colours = Image.fromarray(palette_of(classes)[labels])
-    blended = Image.blend(Image.fromarray(pixels), colours, alpha)
+    colours = palette_of(classes)[labels]
+    clear = np.isin(labels, list(classes.clear))
+    colours[clear] = pixels[clear]
+    blended = Image.blend(Image.fromarray(pixels), Image.fromarray(colours), alpha)
     width, height = blended.size
     legend = Legend(entries_of(labels, classes), text_size(blended.size))
     if width > WIDE * height:

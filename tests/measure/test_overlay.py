@@ -46,6 +46,17 @@ def test_the_picture_lies_under_its_classes_colours(alpha: float) -> None:
     assert np.abs(drawn[:60, :80] - expected).max() <= 1
 
 
+def test_the_picture_shows_through_the_background() -> None:
+    classes = class_set(["background", "sky", "tree"])
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    found = labels(60, 80)
+    drawn = np.asarray(draw_overlay(pixels, found, classes, 0.5))[:60, :80]
+    np.testing.assert_array_equal(drawn[found == 0], pixels[found == 0])
+    assert np.any(drawn[found == 1] != pixels[found == 1])
+    shown = [entry.colour for entry in entries_of(found, classes)]
+    assert shown == [None, *classes.colours[1:]]
+
+
 @pytest.mark.parametrize("size", [(8, 8), (64, 96), (400, 20), (90, 640), (1500, 1200)])
 @pytest.mark.parametrize("count", [1, 150])
 def test_the_legend_covers_nothing_and_is_not_cut(size: tuple[int, int], count: int) -> None:
