@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
-from onnx import ModelProto, TensorProto, version_converter
+from onnx import ModelProto, NodeProto, TensorProto, version_converter
 
 from hrvit_deploy.artefact import Graph, sha256_of
 from hrvit_deploy.errors import ExportError
 from hrvit_deploy.options import ONNXRUNTIME_OPSET, Precision
-from hrvit_deploy.version import VERSION
+from hrvit_deploy.version import VERSION, installed
 
 # Protocol buffers end at 2 GB; some readers already stumble a little before.
 INLINE_LIMIT = 2_000_000_000
@@ -151,18 +151,29 @@ def name_nodes(model: ModelProto) -> ModelProto:
     """The graph, each of its nodes with a name of its own.
 
     Sidecars, profiles and TensorRT's layers speak of nodes by name, and simplifying
-    leaves some without.
+    leaves some without: those that own a parameter are called after its module, the others
+    after their type and place.
     """
     given = {node.name for node in model.graph.node}
+    constants = {tensor.name for tensor in model.graph.initializer}
     taken: set[str] = set()
     for index, node in enumerate(model.graph.node):
         if not node.name or node.name in taken:
-            name = f"{node.op_type}_{index}"
+            name = _module_of(node, constants) or f"{node.op_type}_{index}"
             while name in given or name in taken:
                 name += "_"
             node.name = name
         taken.add(node.name)
     return model
+
+
+def _module_of(node: NodeProto, constants: set[str]) -> str:
+    """``/network.head/Gemm`` for a node with that module's weight or bias, else nothing."""
+    for name in node.input:
+        module, dot, parameter = name.rpartition(".")
+        if dot and name in constants and parameter in ("weight", "bias"):
+            return f"/{module}/{node.op_type}"
+    return ""
 
 
 def describe_graph(path: Path, opset: int) -> Graph:
@@ -186,13 +197,18 @@ def describe_graph(path: Path, opset: int) -> Graph:
     )
 
 
+def redescribed(graph: Graph, path: Path, opset: int) -> Graph:
+    """What is known of a graph, with what its file holds once it was changed.
+
+    Raises:
+        ExportError: The file is invalid, or not in that opset.
+    """
+    found = describe_graph(path, opset)
+    return replace(
+        graph, opset=found.opset, nodes=found.nodes, external_data=found.external_data
+    )
+
+
 def tool_versions() -> dict[str, str]:
     """Versions of this package and of the tools that shape a graph."""
-    versions = {"hrvit-deploy": VERSION}
-    for tool in TOOLS:
-        try:
-            versions[tool] = importlib.metadata.version(tool)
-        except importlib.metadata.PackageNotFoundError:
-            # onnxruntime comes under other names too, such as onnxruntime-gpu.
-            continue
-    return versions
+    return {"hrvit-deploy": VERSION, **installed(TOOLS)}

@@ -1,3 +1,19 @@
-"""The version, readable without importing anything."""
+"""This version, and those of what is installed beside it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable
 
 VERSION = "0.1.0"
+
+
+def installed(distributions: Iterable[str]) -> dict[str, str]:
+    """Version of each of these distributions that is there, without importing any."""
+    versions = {}
+    for name in distributions:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

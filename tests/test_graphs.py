@@ -170,6 +170,23 @@ def test_names_that_are_there_are_kept() -> None:
     assert names == ["matmul", "add", "swish"]
 
 
+def test_a_nameless_node_is_called_after_the_module_whose_parameter_it_has() -> None:
+    model = network()
+    for used in model.graph.node[:2]:
+        used.name = ""
+    renamed = {model.graph.node[0].input[1]: "head.fc.weight"}
+    renamed[model.graph.node[1].input[1]] = "head.fc.bias"
+    for tensor in model.graph.initializer:
+        tensor.name = renamed.get(tensor.name, tensor.name)
+    for used in model.graph.node[:2]:
+        used.input[1] = renamed[used.input[1]]
+
+    names = [n.name for n in graphs.name_nodes(model).graph.node]
+
+    kinds = [used.op_type for used in model.graph.node[:2]]
+    assert names[:2] == [f"/head.fc/{kind}" for kind in kinds]
+
+
 @pytest.mark.parametrize("opset", [17, 20, 22, 23, graphs.NEWEST_OPSET])
 def test_a_graph_moves_to_newer_opsets_and_computes_the_same(
     tmp_path: Path, opset: int

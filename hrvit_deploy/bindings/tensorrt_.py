@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import re
 from dataclasses import dataclass
 from types import ModuleType
 
 from hrvit_deploy.errors import MissingDependency
 from hrvit_deploy.options import Backend
+from hrvit_deploy.version import installed
 
 # The front ends from NVIDIA's index first; the bare bindings are what PyPI holds whole.
 MODULES = {
@@ -111,11 +111,7 @@ def _installed_version(module: ModuleType) -> str:
     for backend, names in MODULES.items():
         if module.__name__ not in names:
             continue
-        for distribution in DISTRIBUTIONS[backend]:
-            try:
-                return importlib.metadata.version(distribution)
-            except importlib.metadata.PackageNotFoundError:
-                continue
+        return next(iter(installed(DISTRIBUTIONS[backend]).values()), "")
     return ""
 
 

@@ -57,21 +57,16 @@ def quantize_artefact(
     with staging(path) as folder:
         written = folder / path.name
         graphs.write_graph(quantized, written)
-        described = graphs.describe_graph(written, graphs.opset_of(quantized))
         assert manifest.graph is not None
+        graph = graphs.redescribed(manifest.graph, written, graphs.opset_of(quantized))
         changed = replace(
             manifest,
             sha256=sha256_of(written),
             precision=options.precision,
             versions=graphs.tool_versions(),
-            options={**manifest.options, **plain(options), "opset": described.opset},
+            options={**manifest.options, **plain(options), "opset": graph.opset},
             sources=artefact.as_source(),
-            graph=replace(
-                manifest.graph,
-                opset=described.opset,
-                nodes=described.nodes,
-                external_data=described.external_data,
-            ),
+            graph=graph,
             quantization=Quantization(
                 precision=options.precision,
                 rest=manifest.precision,

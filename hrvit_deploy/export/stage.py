@@ -186,21 +186,15 @@ def narrow_artefact(
         )
         written = folder / path.name
         graphs.write_graph(model, written)
-        described = graphs.describe_graph(written, graphs.opset_of(model))
+        graph = graphs.redescribed(manifest.graph, written, graphs.opset_of(model))
         narrowed = replace(
             manifest,
             sha256=sha256_of(written),
             precision=precision,
             versions=graphs.tool_versions(),
-            options={**manifest.options, "precision": precision, "opset": described.opset},
+            options={**manifest.options, "precision": precision, "opset": graph.opset},
             sources=artefact.as_source(),
-            graph=replace(
-                manifest.graph,
-                opset=described.opset,
-                nodes=described.nodes,
-                external_data=described.external_data,
-                float32_islands=islands,
-            ),
+            graph=replace(graph, float32_islands=islands),
             parity=None,
         )
         write_sidecar(written, narrowed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hrvit_deploy.runners.cores import usable_cores
+from hrvit_deploy.version import installed
 
 # Distributions, not modules: onnxruntime has three and TensorRT more.
 TOOLS = (
@@ -59,19 +59,8 @@ def describe_environment(date: str) -> dict[str, Any]:
         "gpu": describe_gpu(),
         "os": platform.platform(),
         "python": platform.python_version(),
-        "versions": tool_versions(),
+        "versions": installed(TOOLS),
     }
-
-
-def tool_versions() -> dict[str, str]:
-    """Version of every tool that is installed."""
-    versions = {}
-    for tool in TOOLS:
-        try:
-            versions[tool] = importlib.metadata.version(tool)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def cpu_model() -> str:

@@ -41,7 +41,7 @@ def test_a_machine_without_a_gpu() -> None:
 
 
 def test_versions_are_of_what_is_installed() -> None:
-    versions = environment.tool_versions()
+    versions = environment.describe_environment("")["versions"]
     assert versions["numpy"] == version("numpy")
     assert "onnxruntime" in versions
     assert all(versions.values())
