@@ -22,6 +22,7 @@ from measured_graphs import (
 )
 from numpy.typing import NDArray
 from onnx import TensorProto
+from watching import Counting
 
 from hrvit_deploy.artefact import Artefact, Source
 from hrvit_deploy.calib import collect as collecting
@@ -32,7 +33,7 @@ from hrvit_deploy.calib.stage import calibrate_artefact
 from hrvit_deploy.errors import ArtefactError, InputError
 from hrvit_deploy.images import prepare
 from hrvit_deploy.options import CalibrationOptions, InputFormat, Method, Precision
-from hrvit_deploy.progress import Silent, Step
+from hrvit_deploy.progress import Silent
 
 MINMAX = CalibrationOptions(Method.MINMAX)
 COUNT = 5
@@ -207,25 +208,12 @@ def test_a_large_graph_is_run_in_parts_with_the_same_result(
 
 
 def test_progress_and_warnings(tmp_path: Path, images: Path) -> None:
-    done = {"steps": 0, "total": 0}
-
-    class Watcher(Silent):
-        def start(self, label: str, total: int | None = None) -> Step:
-            done["total"] = total or 0
-            return self
-
-        def advance(self, steps: int = 1) -> None:
-            done["steps"] += steps
-
-        def finish(self) -> None:
-            pass
-
-    watcher = Watcher()
+    watcher = Counting()
     own = artefact(tmp_path)
 
     calibrate(own, opened(own, images), MINMAX, watcher)
 
-    assert done == {"steps": COUNT, "total": COUNT}
+    assert (watcher.steps, watcher.total) == (COUNT, COUNT)
     (warning,) = watcher.warnings
     assert "5 images are few" in warning
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import pytest
 from graph_making import Value, floats, make_graph
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
+from watching import Counting
 
 from hrvit_deploy.export.magnitudes import measure
 from hrvit_deploy.graphs import NEWEST_OPSET
-from hrvit_deploy.progress import Silent, Step
+from hrvit_deploy.progress import Silent
 
 node = helper.make_node
 WEIGHT = floats(4, 2, seed=1)
@@ -114,19 +113,6 @@ def test_uint8_images_are_measured() -> None:
 
 
 def test_every_image_is_counted() -> None:
-    done: Counter[str] = Counter()
-
-    class Watcher(Silent):
-        def start(self, label: str, total: int | None = None) -> Step:
-            done["total"] = total or 0
-            return self
-
-        def advance(self, steps: int = 1) -> None:
-            done["steps"] += steps
-
-        def finish(self) -> None:
-            done["finished"] += 1
-
-    measure(network(), [floats(1, 4, 3)] * 3, Watcher())
-
-    assert done == {"total": 3, "steps": 3, "finished": 1}
+    watcher = Counting()
+    measure(network(), [floats(1, 4, 3)] * 3, watcher)
+    assert (watcher.total, watcher.steps, watcher.finished) == (3, 3, 1)
