@@ -308,7 +308,7 @@ class Method(StrEnum):
     MSE = "mse"
 
 
-# The least error of those measured: benchmarks/results/int8.json.
+# Least in the mean square by its definition; docs/calibration.md weighs it against the others.
 DEFAULT_METHOD = Method.MSE
 
 
