@@ -11,9 +11,11 @@ from typing import Generic, TypeVar
 from torch import nn
 
 from hrvit_deploy.deploy.rewrites import (
+    convolve_ffn,
     dense_shortcut,
     fold_batch_norm,
     fold_scale,
+    grid_layout,
     low_resolution_decoder,
     merge_depthwise,
     ragged_stripes,
@@ -22,7 +24,7 @@ from hrvit_deploy.deploy.rewrites import (
 )
 from hrvit_deploy.deploy.sites import backbone_of
 from hrvit_deploy.errors import UsageError
-from hrvit_deploy.options import ImageSize, check_size
+from hrvit_deploy.options import ImageSize, Target, check_size
 
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
@@ -55,11 +57,33 @@ REWRITES = (
     Rewrite("fold-scale", fold_scale.apply),
     Rewrite("static-maps", static_maps.apply),
     Rewrite("static-stripes", static_stripes.apply),
-    Rewrite("ragged-stripes", ragged_stripes.apply, default=False),
+    Rewrite("ragged-stripes", ragged_stripes.apply),
     Rewrite("dense-shortcut", dense_shortcut.apply),
     Rewrite("merge-depthwise", merge_depthwise.apply),
+    Rewrite("convolve-ffn", convolve_ffn.apply),
+    Rewrite("grid-layout", grid_layout.apply),
     Rewrite("low-resolution-decoder", low_resolution_decoder.apply),
 )
+
+
+# What each runtime is fastest with. OpenVINO takes linear layers better than the same as
+# convolutions; TensorRT has the defaults, as long as no GPU has told otherwise.
+EVERYWHERE = (
+    "fold-batch-norm",
+    "fold-scale",
+    "static-maps",
+    "static-stripes",
+    "ragged-stripes",
+    "dense-shortcut",
+    "merge-depthwise",
+    "grid-layout",
+    "low-resolution-decoder",
+)
+TARGETS = {
+    Target.ONNXRUNTIME: (*EVERYWHERE, "convolve-ffn"),
+    Target.OPENVINO: EVERYWHERE,
+    Target.TENSORRT: (*EVERYWHERE, "convolve-ffn"),
+}
 
 
 @dataclass(frozen=True)
@@ -80,8 +104,10 @@ def choose(
     without: tuple[str, ...] = (),
     extra: tuple[str, ...] = (),
     rewrites: tuple[Rewrite, ...] = REWRITES,
+    *,
+    target: Target | None = None,
 ) -> tuple[Rewrite, ...]:
-    """The rewrites to run: the defaults, less ``without``, with ``extra``.
+    """The rewrites to run: the defaults or a target's, less ``without``, with ``extra``.
 
     Raises:
         UsageError: A name no rewrite has, or one both wanted and not.
@@ -96,10 +122,12 @@ def choose(
             )
     for name in set(without) & set(extra):
         raise UsageError(f"rewrite {name!r} is both wanted and not", "name it once")
+    usual = {rewrite.name for rewrite in rewrites if rewrite.default}
+    wanted = {*(usual if target is None else TARGETS[target]), *extra}
     return tuple(
         rewrite
         for rewrite in rewrites
-        if (rewrite.default or rewrite.name in extra) and rewrite.name not in without
+        if rewrite.name in wanted and rewrite.name not in without
     )
 
 

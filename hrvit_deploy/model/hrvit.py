@@ -6,7 +6,7 @@ arXiv 2111.01236, section 3 and figure 2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -82,9 +82,11 @@ class Stage(nn.Module):
     Attributes:
         sizes: Sizes of the branches' maps where they are known beforehand; None reads
             them from the maps.
+        to_map: How tokens become a map at the end.
     """
 
     sizes: tuple[MapSize, ...] | None = None
+    to_map: Callable[[Tensor, int, MapSize], Tensor] = staticmethod(tokens_to_map)
 
     def __init__(
         self,
@@ -120,7 +122,7 @@ class Stage(nn.Module):
         assert isinstance(blocks, nn.ModuleList)
         for block in blocks:
             tokens = block(tokens, size)
-        return tokens_to_map(self.norm[index](tokens), self.widths[index], size)
+        return self.to_map(self.norm[index](tokens), self.widths[index], size)
 
 
 class HRViT(nn.Module):

@@ -191,7 +191,7 @@ class Block(nn.Module):
         self.attn: nn.Module = CrossShapedAttention(channels, head_dim, window)
         self.des: nn.Module = DiversityShortcut(channels)
         self.ffn_norm = nn.LayerNorm(channels)
-        self.ffn = MixCFN(channels, ratio)
+        self.ffn: nn.Module = MixCFN(channels, ratio)
 
     def forward(self, tokens: Tensor, size: MapSize) -> Tensor:
         tokens = tokens + self.attn(self.attn_norm(tokens), size) + self.des(tokens)

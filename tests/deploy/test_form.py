@@ -24,12 +24,12 @@ from networks import (
 from rewriting import NAMES, TOLERANCE, error_of, only, trained_answer
 from torch import nn
 
-from hrvit_deploy.deploy.form import REWRITES, Rewrite, choose, deploy
+from hrvit_deploy.deploy.form import REWRITES, TARGETS, Rewrite, choose, deploy
 from hrvit_deploy.errors import UsageError
 from hrvit_deploy.model.hrvit import HRViT
 from hrvit_deploy.model.network import set_random_weights
 from hrvit_deploy.model.variants import VARIANTS
-from hrvit_deploy.options import ImageSize, Task
+from hrvit_deploy.options import ImageSize, Target, Task
 
 SIZE = SIZES["both padded"]
 DEFAULTS = tuple(rewrite.name for rewrite in REWRITES if rewrite.default)
@@ -43,14 +43,14 @@ def names(rewrites: tuple[Rewrite, ...]) -> tuple[str, ...]:
 @pytest.mark.parametrize("case", GOLDEN_CASES, ids=lambda case: case.name)
 def test_the_form_of_every_golden_case_is_golden(case: GoldenCase) -> None:
     golden = golden_output(case, "output").ravel()
-    # Windows of 7 divide every map of 224, so that nothing is optional there.
+    # Windows of 7 divide every map of 224, so that nothing is ragged there.
     padded = any(side % 224 for side in case.size)
-    for extra in ((), *((name,) for name in OPTIONAL if padded)):
-        form = deploy(case.network, case.size, choose(extra=extra))
+    for without in ((), *((("ragged-stripes",),) if padded else ())):
+        form = deploy(case.network, case.size, choose(without))
         output = sampled(answer(form.network, case.image), 4096)
         np.testing.assert_allclose(output, golden, rtol=0, atol=2e-5)
         assert form.changes["static-stripes"] == sum(map(sum, VARIANTS[case.variant].blocks))
-        assert all(form.changes[name] for name in extra)
+        assert bool(form.changes.get("ragged-stripes")) == (padded and not without)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -177,7 +177,7 @@ def test_sizes_that_do_not_fit_come_with_the_next_that_do(
 
 
 def test_names_are_unique_and_documented() -> None:
-    assert len(set(NAMES)) == len(NAMES) == 8
+    assert len(set(NAMES)) == len(NAMES) == 10
     for rewrite in REWRITES:
         assert rewrite.name == rewrite.apply.__module__.rpartition(".")[2].replace("_", "-")
         assert rewrite.summary.endswith(".")
@@ -238,3 +238,21 @@ def test_a_rewrite_that_comes_too_late_says_it_changed_nothing() -> None:
     late = early[::-1]
     assert deploy(tiny(Task.CLASSIFY), SIZE, early).changes["fold-scale"] == 17
     assert deploy(tiny(Task.CLASSIFY), SIZE, late).changes["fold-scale"] == 0
+
+
+@pytest.mark.parametrize("target", Target)
+@pytest.mark.parametrize("task", Task)
+def test_what_a_runtime_is_fastest_with_is_exact(target: Target, task: Task) -> None:
+    chosen = choose(target=target)
+    assert set(names(chosen)) == set(TARGETS[target])
+    form = deploy(tiny(task), SIZE, chosen)
+    assert tuple(form.changes) == names(chosen)
+    assert error_of(form, task) < TOLERANCE
+
+
+def test_a_target_may_be_changed_by_name() -> None:
+    usual = names(choose(target=Target.TENSORRT))
+    more = names(choose(extra=("ragged-stripes",), target=Target.TENSORRT))
+    assert set(more) == {*usual, "ragged-stripes"}
+    fewer = names(choose(without=("fold-scale",), target=Target.TENSORRT))
+    assert set(fewer) == set(usual) - {"fold-scale"}

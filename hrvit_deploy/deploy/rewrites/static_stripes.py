@@ -11,8 +11,6 @@ from hrvit_deploy.model.layers import (
     MASK_VALUE,
     CrossShapedAttention,
     MapSize,
-    map_to_tokens,
-    tokens_to_map,
 )
 from hrvit_deploy.options import ImageSize
 
@@ -64,9 +62,9 @@ class Stripes(nn.Module):
         """
         if not self.padding:
             return None
-        keys = torch.zeros(self.along, self.window)
-        keys[:, self.remainder :] = MASK_VALUE
-        return (keys if self.vertical else keys.T).reshape(1, 1, 1, -1)
+        keys = torch.zeros(self.window, self.along)
+        keys[self.remainder :] = MASK_VALUE
+        return keys.reshape(1, 1, 1, -1)
 
     def drop_padding(self) -> bool:
         """Let the last stripe be ragged; False if it was whole or ragged already."""
@@ -76,21 +74,23 @@ class Stripes(nn.Module):
 
     def forward(self, queries: Tensor, values: Tensor) -> Tensor:
         """``B x H x W x C/2`` queries and values to outputs of that shape."""
-        parts = []
-        if self.whole:
-            part = slice(0, self.whole)
-            q, v = self.cut(queries, part), self.cut(values, part)
-            parts.append(self.attend(q, v, self.window, self.whole // self.window))
-        if self.remainder:
-            part = slice(self.whole, self.across)
-            parts.append(self.attend_last(self.cut(queries, part), self.cut(values, part)))
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=self.axis)
+        stripes = self.whole // self.window
+        if not self.remainder:
+            return self.attend(queries, values, self.window, stripes)
+        if not self.whole:
+            return self.attend_last(queries, values)
+        q, last_q = self.cut(queries)
+        v, last_v = self.cut(values)
+        parts = self.attend(q, v, self.window, stripes), self.attend_last(last_q, last_v)
+        return torch.cat(parts, dim=self.axis)
 
-    def cut(self, features: Tensor, part: slice) -> Tensor:
-        """Some rows of the map, or columns where stripes are vertical."""
-        if part == slice(0, self.across):
-            return features
-        return features[:, :, part] if self.vertical else features[:, part]
+    def cut(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows that fill stripes, or columns where those are vertical, and the rest.
+
+        Split, not Slice: TensorRT's parser makes some fifteen layers of one Slice.
+        """
+        filled, rest = torch.split(features, [self.whole, self.remainder], dim=self.axis)
+        return filled, rest
 
     def attend_last(self, queries: Tensor, values: Tensor) -> Tensor:
         """Attention in the stripe that the window does not fill."""
@@ -98,7 +98,9 @@ class Stripes(nn.Module):
             return self.attend(queries, values, self.remainder, 1)
         pad = (0, 0, 0, self.padding) if self.vertical else (0, 0, 0, 0, 0, self.padding)
         padded = F.pad(queries, pad), F.pad(values, pad)
-        return self.cut(self.attend(*padded, self.window, 1, self.mask), slice(self.remainder))
+        attended = self.attend(*padded, self.window, 1, self.mask)
+        real, _ = torch.split(attended, [self.remainder, self.padding], dim=self.axis)
+        return real
 
     def attend(
         self,
@@ -109,7 +111,7 @@ class Stripes(nn.Module):
         mask: Tensor | None = None,
     ) -> Tensor:
         """Softmax attention in that many stripes of ``window``; keys are the values."""
-        q, v = self.split(queries, window, stripes), self.split(values, window, stripes)
+        q, v = self.split(queries, window), self.split(values, window)
         scores = q @ v.transpose(-1, -2)
         if self.scale != 1.0:
             scores = scores * self.scale
@@ -117,31 +119,25 @@ class Stripes(nn.Module):
             scores = scores + mask
         return self.join(scores.softmax(dim=-1) @ v, window, stripes)
 
-    def split(self, features: Tensor, window: int, stripes: int) -> Tensor:
+    def split(self, features: Tensor, window: int) -> Tensor:
         """``B x H x W x C/2`` to ``(B * stripes) x heads x tokens x head_dim``.
 
-        The order of tokens within a stripe is free, so one transposition does it.
+        Vertical stripes are horizontal ones of the transposed map.
         """
-        tokens = window * self.along
         if self.vertical:
-            features = features.reshape(
-                -1, self.along, stripes, window, self.heads, self.head_dim
-            ).permute(0, 2, 4, 1, 3, 5)
-        elif self.heads > 1:
+            features = features.transpose(1, 2)
+        tokens = window * self.along
+        if self.heads > 1:
             features = features.reshape(-1, tokens, self.heads, self.head_dim).transpose(1, 2)
         return features.reshape(-1, self.heads, tokens, self.head_dim)
 
     def join(self, attended: Tensor, window: int, stripes: int) -> Tensor:
         """What :meth:`split` took apart, put back."""
-        extent = window * stripes
-        if self.vertical:
-            attended = attended.reshape(
-                -1, stripes, self.heads, self.along, window, self.head_dim
-            ).permute(0, 3, 1, 4, 2, 5)
-            return attended.reshape(-1, self.along, extent, self.heads * self.head_dim)
         if self.heads > 1:
             attended = attended.transpose(1, 2)
-        return attended.reshape(-1, extent, self.along, self.heads * self.head_dim)
+        extent = window * stripes
+        joined = attended.reshape(-1, extent, self.along, self.heads * self.head_dim)
+        return joined.transpose(1, 2) if self.vertical else joined
 
 
 class StaticAttention(nn.Module):
@@ -169,16 +165,19 @@ class StaticAttention(nn.Module):
 
     def forward(self, tokens: Tensor, size: MapSize) -> Tensor:  # noqa: ARG002
         """``B x N x C`` tokens to tokens, as the original does."""
-        queries, values = self.to_qkv(tokens).chunk(2, dim=-1)
-        features = tokens_to_map(values, self.channels, self.size)
-        local = map_to_tokens(self.parallel_conv(features), self.channels, self.size)
-        grid = (-1, *self.size, self.channels)
-        across, down = queries.reshape(grid).chunk(2, dim=-1)
-        across_values, down_values = values.reshape(grid).chunk(2, dim=-1)
+        half = self.channels // 2
+        projected = self.to_qkv(tokens).reshape(-1, *self.size, 2 * self.channels)
+        across, down, values = torch.split(projected, [half, half, self.channels], dim=-1)
+        # Of four dimensions and next to a convolution, a transposition costs runtimes little.
+        local = self.parallel_conv(values.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        across_values, down_values = torch.split(values, half, dim=-1)
         attended = torch.cat(
             (self.horizontal(across, across_values), self.vertical(down, down_values)), dim=-1
-        ).reshape(-1, self.size.height * self.size.width, self.channels)
-        mixed: Tensor = self.to_out(F.hardswish(attended + local))
+        )
+        summed = (attended + local).reshape(
+            -1, self.size.height * self.size.width, self.channels
+        )
+        mixed: Tensor = self.to_out(F.hardswish(summed))
         if isinstance(self.attn_bn, nn.Identity):
             return mixed
         normalized: Tensor = self.attn_bn(mixed.transpose(1, 2)).transpose(1, 2)

@@ -7,7 +7,6 @@ import torch
 from networks import SIZES, distance
 from rewriting import TOLERANCE, error_of, formed, modules_of
 
-from hrvit_deploy.deploy.form import REWRITES
 from hrvit_deploy.deploy.rewrites.static_stripes import StaticAttention, Stripes
 from hrvit_deploy.model.layers import CrossShapedAttention, MapSize
 from hrvit_deploy.model.network import set_random_weights
@@ -37,10 +36,6 @@ def test_leaves_neither_masks_nor_padding() -> None:
     assert len(stripes) == 2 * 17
     assert all(s.mask is None and not s.padding for s in stripes)
     assert sum(s.remainder > 0 for s in stripes) == 12
-
-
-def test_runs_only_when_asked_for() -> None:
-    assert [r.name for r in REWRITES if not r.default] == ["ragged-stripes"]
 
 
 def test_does_nothing_without_static_stripes() -> None:

@@ -80,8 +80,9 @@ def test_the_mask_hides_exactly_the_padded_keys() -> None:
     # One row is real of three, and of every row two columns of three are.
     rows = torch.full((3, 5), MASK_VALUE)
     rows[0] = 0
-    columns = torch.zeros(4, 3)
-    columns[:, 2] = MASK_VALUE
+    # A vertical stripe holds column after column.
+    columns = torch.zeros(3, 4)
+    columns[2] = MASK_VALUE
     assert torch.equal(horizontal.flatten(), rows.flatten())
     assert torch.equal(vertical.flatten(), columns.flatten())
 
