@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,11 @@ class Level:
         contrast: Least distance between a digit's colour and the mean of what it lies on;
             black to white is 441.
         overlap: Share of an earlier digit that a later one may hide.
+        blend: Largest share of a second digit of the same class in a digit; two hands make
+            a third.
+        stroke: Largest change of the grey value at which a stroke's edge lies.
+        tint: Largest change of a background's colours, as a share; where it is not 0,
+            backgrounds are also turned by right angles.
     """
 
     sides: tuple[int, int]
@@ -69,11 +74,18 @@ class Level:
     slant: float
     contrast: float
     overlap: float
+    blend: float = 0.0
+    stroke: float = 0.0
+    tint: float = 0.0
 
 
 LEVELS = {
     "plain": Level((64, 112), (115**2, 180**2), math.radians(7), 0.12, 120.0, 0.1),
     "hard": Level((48, 104), (90**2, 160**2), math.radians(12), 0.2, 90.0, 0.25),
+    # To train on: what is plain, in more hands and before more backgrounds.
+    "varied": Level(
+        (60, 116), (105**2, 170**2), math.radians(10), 0.18, 110.0, 0.12, 0.5, 0.06, 0.3
+    ),
 }
 PLAIN = "plain"
 
@@ -118,14 +130,15 @@ def make_scene(
     """The scene of that number; the same arguments give the same scene everywhere."""
     material, hard = _material(split), LEVELS[level]
     generator = np.random.default_rng((seed, list(Split).index(split), index))
-    canvas = _background(material, size, generator)
+    canvas = _background(material, size, hard, generator)
     labels = np.zeros(size, np.uint8)
     owners = np.zeros(size, np.int64)
     area = size.height * size.width
     count = max(1, round(area / generator.uniform(*hard.room)))
     for number in range(1, count + 1):
         chosen = generator.integers(len(material.names))
-        alpha = _draw(material.digits[chosen], size, hard, generator)
+        digit = _blend(material, int(chosen), hard, generator)
+        alpha = _draw(digit, size, hard, generator)
         window = _place(alpha, owners, hard, generator)
         if window is None:
             continue
@@ -146,7 +159,7 @@ def scenes(
 
 
 def _background(
-    material: _Material, size: ImageSize, generator: np.random.Generator
+    material: _Material, size: ImageSize, level: Level, generator: np.random.Generator
 ) -> NDArray[np.float32]:
     """A crop of a photograph at the scene's size, some mirrored, brighter or darker."""
     pixels = material.photographs[generator.integers(len(material.photographs))]
@@ -157,10 +170,32 @@ def _background(
     left = generator.integers(pixels.shape[1] - columns, endpoint=True)
     crop = Image.fromarray(pixels[top : top + rows, left : left + columns])
     enlarged = crop.resize((size.width, size.height), Image.Resampling.BICUBIC)
-    canvas = np.asarray(enlarged, np.float32)
+    canvas: NDArray[Any] = np.asarray(enlarged, np.float32)
     if generator.random() < 0.5:
         canvas = canvas[:, ::-1]
-    return np.array(canvas * generator.uniform(0.6, 1.2))
+    canvas = canvas * generator.uniform(0.6, 1.2)
+    if level.tint:
+        canvas = canvas * generator.uniform(1 - level.tint, 1 + level.tint, 3)
+        canvas = canvas[..., generator.permutation(3)]
+        turns = int(generator.integers(4))
+        # Only a square keeps its shape when it is turned by 90 degrees.
+        canvas = np.rot90(canvas, turns if size.height == size.width else turns // 2 * 2)
+    return np.array(canvas, np.float32)
+
+
+def _blend(
+    material: _Material, chosen: int, level: Level, generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """A digit, or what lies between it and another of its class: ``8 x 8``."""
+    digit = material.digits[chosen]
+    if not level.blend:
+        return np.array(digit)
+    others = np.flatnonzero(material.names == material.names[chosen])
+    share = generator.uniform(0, level.blend)
+    between: NDArray[np.float32] = digit + np.float32(share) * (
+        material.digits[generator.choice(others)] - digit
+    )
+    return between
 
 
 def _draw(
@@ -182,7 +217,8 @@ def _draw(
         Image.Resampling.BICUBIC,
     )
     # Strokes with an edge some pixels wide instead of a blur of a whole cell.
-    opacity: NDArray[np.float32] = ((np.asarray(drawn) - 0.25) / 0.2).clip(0, 1)
+    edge = 0.25 + (generator.uniform(-level.stroke, level.stroke) if level.stroke else 0.0)
+    opacity: NDArray[np.float32] = ((np.asarray(drawn) - edge) / 0.2).clip(0, 1)
     return opacity
 
 

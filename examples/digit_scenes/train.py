@@ -5,10 +5,10 @@ Usage: python examples/digit_scenes/train.py CHECKPOINT.safetensors [--variant b
 
 The first steps see crops of 96 x 96, which cost a seventh; the others see whole scenes.
 Stopped at any time, the same command goes on where it was: the state lies in
-CHECKPOINT.state.pt until the training is done. --start STATE.pt begins with the weights of
-another training, and the card tells of both. The weights are written in float16 with
-the names of the classes, and a card beside them (CHECKPOINT.json) says how they were
-made and what they reach on scenes that were held out.
+CHECKPOINT.state.pt until the training is done. --start begins with the weights of another
+training, its state or its safetensors, and the card tells of both. The weights are written
+in float16 with the names of the classes, and a card beside them (CHECKPOINT.json) says how
+they were made and what they reach on scenes that were held out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scenes import CLASSES, PLAIN, Scene, Split, make_scene, scenes
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -127,7 +127,9 @@ class Training:
         torch.manual_seed(schedule.seed)
         self.schedule, self.device = schedule, device
         variant = load_variant(schedule.variant)
-        self.network = build_network(variant, Task.SEGMENT, len(CLASSES)).to(device).train()
+        network = build_network(variant, Task.SEGMENT, len(CLASSES)).train()
+        # Convolutions take channels last by a seventh faster on a CPU.
+        self.network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
         groups: list[dict[str, Any]] = [
@@ -143,14 +145,15 @@ class Training:
         self.start: dict[str, Any] | None = None
 
     def update(self, images: Tensor, labels: Tensor) -> float:
-        """One step of AdamW on the mean cross-entropy of the pixels; returns the loss."""
+        """One step of AdamW; returns the loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate * self.schedule.rate_at(self.step)
-        images, labels = images.to(self.device), labels.to(self.device)
+        images = images.to(self.device, memory_format=torch.channels_last)
+        labels = labels.to(self.device)
         # On CPUs the gradient of depthwise convolutions is slower in bfloat16.
         with torch.autocast(self.device, torch.bfloat16, enabled=self.device != "cpu"):
             scores = self.network(images)
-        loss = F.cross_entropy(scores.float(), labels)
+        loss = loss_of(scores.float(), labels)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -172,9 +175,20 @@ class Training:
         staged.replace(path)
 
     def start_from(self, path: Path) -> None:
-        """Take the weights of another training's state, and remember its schedule."""
-        state = torch.load(path, weights_only=True, map_location=self.device)
-        self.network.load_state_dict(state["network"])
+        """Take the weights of another training, and remember its schedule.
+
+        Args:
+            path: A state, or the safetensors of a finished training with its card beside it.
+        """
+        if path.suffix == ".safetensors":
+            weights = load_file(path)
+            card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            state = {**card, "step": card["schedule"]["steps"]}
+        else:
+            state = torch.load(path, weights_only=True, map_location=self.device)
+            weights = state["network"]
+        # Copied into the network's own float32.
+        self.network.load_state_dict(weights)
         self.start = {key: state.get(key) for key in ("schedule", "step", "start")}
 
     def resume(self, path: Path) -> None:
@@ -185,6 +199,24 @@ class Training:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.start = state["step"], state["start"]
+
+
+def loss_of(scores: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of the pixels plus the mean soft Dice loss of the classes seen.
+
+    The first treats pixels alike, so the background outweighs every digit; the second
+    treats classes alike, as mIoU does (Milletari et al., V-Net, 2016).
+
+    Args:
+        scores: ``B x K x H x W``.
+        labels: ``B x H x W`` int64.
+    """
+    truth = F.one_hot(labels, scores.shape[1]).movedim(-1, 1).to(scores.dtype)
+    shares = scores.softmax(dim=1)
+    both, either = ((shares * truth).sum((0, 2, 3)), (shares + truth).sum((0, 2, 3)))
+    seen = truth.sum((0, 2, 3)) > 0
+    dice = 1 - 2 * both[seen] / either[seen]
+    return F.cross_entropy(scores, labels) + dice.mean()
 
 
 def train(training: Training, state: Path, workers: int) -> float:
@@ -235,7 +267,9 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--held-out", type=int, default=200)
-    parser.add_argument("--start", type=Path, help="state of another training to begin from")
+    parser.add_argument(
+        "--start", type=Path, help="state or safetensors of another training to begin from"
+    )
     given = vars(parser.parse_args())
     path, device, workers = (given.pop(name) for name in ("checkpoint", "device", "workers"))
     held_out, start = given.pop("held_out"), given.pop("start")
@@ -252,7 +286,7 @@ def main() -> None:
 
     # Judged as they are stored: in float16.
     stored = {
-        name: tensor.cpu().half() if tensor.is_floating_point() else tensor.cpu()
+        name: (tensor.half() if tensor.is_floating_point() else tensor).cpu().contiguous()
         for name, tensor in training.network.state_dict().items()
     }
     network = build_network(load_variant(schedule.variant), Task.SEGMENT, len(CLASSES))
