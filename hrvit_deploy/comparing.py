@@ -21,9 +21,11 @@ from hrvit_deploy.errors import UsageError
 from hrvit_deploy.options import Precision
 from hrvit_deploy.pipeline import Pictures
 from hrvit_deploy.progress import Progress
+from hrvit_deploy.runners.contender import InferencePrecision, Provider
 
 if TYPE_CHECKING:
-    from hrvit_deploy.measure.bench import BenchOptions, BenchReport
+    from hrvit_deploy.measure.bench import BenchOptions, BenchResult
+    from hrvit_deploy.measure.evaluate import EvaluateOptions, Evaluation
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Comparison:
         metric: ``miou`` or ``top1``; empty without labels.
         images: Labelled images judged.
         data: Where those are.
+        provider: What ran the graphs.
+        inference_precision: What OpenVINO computed in.
     """
 
     rows: tuple[Row, ...]
@@ -68,6 +72,8 @@ class Comparison:
     metric: str = ""
     images: int = 0
     data: str = ""
+    provider: Provider = Provider.CPU
+    inference_precision: InferencePrecision = InferencePrecision.F32
 
 
 def family(folder: Path) -> list[Artefact]:
@@ -90,6 +96,8 @@ def compare(
     progress: Progress,
     *,
     samples: int | None = None,
+    provider: Provider = Provider.CPU,
+    inference_precision: InferencePrecision = InferencePrecision.F32,
     environment: dict[str, Any],
 ) -> Comparison:
     """Judge graphs of one network on the same images, and time them in turn.
@@ -97,10 +105,12 @@ def compare(
     Args:
         artefacts: Graphs of one network, size and batch; eager PyTorch is put before them.
         data: Labelled images; None leaves accuracy out.
-        pictures: To compare decisions with eager's on, for graphs not yet compared.
+        pictures: To compare decisions with eager's on.
         timing: How long to time.
         progress: Told of each step.
         samples: Labelled images at most.
+        provider: What runs the graphs.
+        inference_precision: What OpenVINO computes in.
         environment: Of :func:`hrvit_deploy.measure.environment.describe_environment`.
 
     Raises:
@@ -109,6 +119,29 @@ def compare(
     from hrvit_deploy.measure.bench import bench
     from hrvit_deploy.measure.evaluate import EvaluateOptions
 
+    _require_kin(artefacts)
+    how: dict[str, Any] = {"provider": provider, "inference_precision": inference_precision}
+    # First, for it refuses what does not go together.
+    contenders = [
+        pipeline.contender_for(artefacts[0], eager=True, **how),
+        *(pipeline.contender_for(artefact, **how) for artefact in artefacts),
+    ]
+    found = []
+    if data is not None:
+        found = _judge(artefacts, data, EvaluateOptions(samples=samples), progress, how)
+    # Nothing is recorded of the agreements.
+    agreements = [
+        pipeline.compared(artefact, None, pictures, progress, **how).agreement
+        for artefact in artefacts
+    ]
+    report = bench(contenders, timing, environment, progress)
+    rows = _rows(artefacts, [judged.score for judged in found], agreements, report.results)
+    if not found:
+        return Comparison(rows, environment, **how)
+    return Comparison(rows, environment, found[0].metric, found[0].images, str(data), **how)
+
+
+def _require_kin(artefacts: Sequence[Artefact]) -> None:
     first = artefacts[0]
     for other in artefacts:
         if _kin(other.manifest) != _kin(first.manifest):
@@ -116,49 +149,53 @@ def compare(
                 f"{other.path} and {first.path} are not of one network, size and batch",
                 "compare graphs made from one checkpoint at one size",
             )
-    judged = [None, *artefacts]
-    scores: list[float | None] = [None] * len(judged)
-    metric, images = "", 0
-    if data is not None:
-        options = EvaluateOptions(samples=samples)
-        for index, artefact in enumerate(judged):
-            found = pipeline.evaluate(
-                artefact or first, data, options, progress, eager=artefact is None
-            )
-            scores[index] = found.score
-            metric, images = found.metric, found.images
-    agreements = [_agreement(artefact, pictures, progress) for artefact in artefacts]
-    contenders = [
-        pipeline.contender_for(first, eager=True),
-        *map(pipeline.contender_for, artefacts),
+
+
+def _judge(
+    artefacts: Sequence[Artefact],
+    data: Path,
+    options: EvaluateOptions,
+    progress: Progress,
+    how: dict[str, Any],
+) -> list[Evaluation]:
+    """Eager PyTorch and then each graph on the labelled images."""
+    eager = pipeline.evaluate(artefacts[0], data, options, progress, eager=True, **how)
+    graphs = [
+        pipeline.evaluate(artefact, data, options, progress, **how) for artefact in artefacts
     ]
-    report = bench(contenders, timing, environment, progress)
-    rows = [
-        Row("eager", Precision.FP32, Precision.FP32, None, scores[0], None, *_times(report, 0)),
-        *(
-            Row(
-                artefact.path.stem,
-                artefact.manifest.precision,
-                artefact.manifest.float_type,
-                _size(artefact),
-                scores[index],
-                agreements[index - 1],
-                *_times(report, index),
-            )
-            for index, artefact in enumerate(artefacts, start=1)
-        ),
-    ]
-    return Comparison(tuple(rows), environment, metric, images, str(data or ""))
+    return [eager, *graphs]
 
 
-def _times(report: BenchReport, index: int) -> tuple[float | None, float | None, str]:
-    row = report.results[index]
-    return row.p50_ms, row.ratio, row.error
-
-
-def _agreement(artefact: Artefact, pictures: Pictures, progress: Progress) -> float:
-    """With eager PyTorch, on the same pictures for all; nothing is recorded."""
-    return pipeline.compared(artefact, None, pictures, progress).agreement
+def _rows(
+    artefacts: Sequence[Artefact],
+    scores: Sequence[float],
+    agreements: Sequence[float],
+    times: Sequence[BenchResult],
+) -> tuple[Row, ...]:
+    """A row each; the first score and the first time are eager PyTorch's."""
+    unknown: Sequence[float | None] = [None] * len(times)
+    known = iter(scores or unknown)
+    eager, *others = times
+    full = Precision.FP32
+    first = Row(
+        "eager", full, full, None, next(known), None, eager.p50_ms, eager.ratio, eager.error
+    )
+    return first, *(
+        Row(
+            artefact.path.stem,
+            artefact.manifest.precision,
+            artefact.manifest.float_type,
+            _size(artefact),
+            score,
+            agreement,
+            time.p50_ms,
+            time.ratio,
+            time.error,
+        )
+        for artefact, score, agreement, time in zip(
+            artefacts, known, agreements, others, strict=True
+        )
+    )
 
 
 def _size(artefact: Artefact) -> float:

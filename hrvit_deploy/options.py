@@ -161,6 +161,14 @@ def parse_batch(text: str) -> int | None:
     return int(text)
 
 
+class Target(StrEnum):
+    """A runtime whose fastest layout a graph may take."""
+
+    ONNXRUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
+    TENSORRT = "tensorrt"
+
+
 @dataclass(frozen=True)
 class ExportOptions:
     """How the inference form becomes an ONNX graph.
@@ -173,6 +181,7 @@ class ExportOptions:
         input_format: What the graph takes.
         output_format: What the graph returns.
         half_io: Whether a FP16 or BF16 graph also takes and returns that type.
+        target: Runtime to choose rewrites for; None for the one graph that suits all.
         without: Names of rewrites to switch off.
         extra: Names of optional rewrites to switch on.
         simplify: Whether onnxsim runs over the graph.
@@ -187,6 +196,7 @@ class ExportOptions:
     input_format: InputFormat = InputFormat.FLOAT_NCHW
     output_format: OutputFormat = OutputFormat.LOGITS
     half_io: bool = False
+    target: Target | None = None
     without: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     simplify: bool = True

@@ -26,7 +26,12 @@ from hrvit_deploy.options import (
 )
 from hrvit_deploy.progress import Progress
 from hrvit_deploy.request import Request
-from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
+from hrvit_deploy.runners.contender import (
+    Contender,
+    ContenderKind,
+    InferencePrecision,
+    Provider,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,7 +118,7 @@ def export(
     from hrvit_deploy.deploy.form import choose, deploy
     from hrvit_deploy.export.stage import Subject, export_onnx
 
-    rewrites = choose(options.without, options.extra)
+    rewrites = choose(options.without, options.extra, target=options.target)
     trained = trained.at(options.size)
     described = trained.described
     check_output(described.task, options.output_format, described.num_classes)
@@ -217,6 +222,7 @@ def verify(
     *,
     gates: Gates | None = None,
     provider: Provider = Provider.CPU,
+    inference_precision: InferencePrecision = InferencePrecision.F32,
     checkpoint: str = "",
 ) -> Artefact:
     """Compare an artefact with the eager network, or with another artefact.
@@ -228,6 +234,7 @@ def verify(
         progress: Advanced once an image.
         gates: What the comparison must keep; by default those of the precision.
         provider: What runs ONNX artefacts.
+        inference_precision: What OpenVINO computes in.
         checkpoint: Where the weights lie now, if they moved.
 
     Returns:
@@ -240,6 +247,7 @@ def verify(
         progress,
         gates=gates,
         provider=provider,
+        inference_precision=inference_precision,
         checkpoint=checkpoint,
     )
     return record(artefact, parity=parity)
@@ -253,6 +261,7 @@ def compared(
     *,
     gates: Gates | None = None,
     provider: Provider = Provider.CPU,
+    inference_precision: InferencePrecision = InferencePrecision.F32,
     checkpoint: str = "",
 ) -> Parity:
     """What :func:`verify` records, measured and told only."""
@@ -260,12 +269,13 @@ def compared(
     from hrvit_deploy.runners.open_ import open_runner
 
     manifest = artefact.manifest
-    ours = replace(
-        contender_for(artefact, provider=provider, checkpoint=checkpoint), rounded=True
-    )
-    theirs = contender_for(
-        against or artefact, eager=against is None, provider=provider, checkpoint=checkpoint
-    )
+    how: dict[str, Any] = {
+        "provider": provider,
+        "inference_precision": inference_precision,
+        "checkpoint": checkpoint,
+    }
+    ours = replace(contender_for(artefact, **how), rounded=True)
+    theirs = contender_for(against or artefact, eager=against is None, **how)
     with open_runner(ours) as candidate, open_runner(theirs) as reference:
         other = comparing.side_of((against or artefact).manifest, reference)
         if against is None:
@@ -283,9 +293,10 @@ def compared(
             total=pictures.count,
         )
     narrow = manifest.float_type in (Precision.FP16, Precision.BF16)
-    emulated = narrow and candidate.device == "cpu"
-    how = f"{candidate.name}, every {manifest.float_type} tensor rounded" if emulated else ""
-    return replace(parity, candidate=how or candidate.name)
+    rounded = (
+        f", every {manifest.float_type} tensor rounded" if narrow and ours.emulates else ""
+    )
+    return replace(parity, candidate=candidate.name + rounded)
 
 
 def contender_for(
@@ -294,6 +305,7 @@ def contender_for(
     eager: bool = False,
     compiled: bool = False,
     provider: Provider = Provider.CPU,
+    inference_precision: InferencePrecision = InferencePrecision.F32,
     threads: int | None = None,
     checkpoint: str = "",
 ) -> Contender:
@@ -308,6 +320,7 @@ def contender_for(
         kind=kind,
         path=str(artefact.path),
         provider=provider,
+        inference_precision=inference_precision,
         threads=threads,
         batch=artefact.manifest.inputs[0].batch or 1,
         checkpoint=checkpoint,
@@ -335,6 +348,8 @@ def export_name(described: Network, options: ExportOptions) -> str:
         parts.append("uint8")
     if options.output_format is not OutputFormat.LOGITS:
         parts.append(options.output_format)
+    if options.target is not None:
+        parts.append(options.target)
     if options.precision is not Precision.FP32:
         parts.append(options.precision)
     return "-".join(parts)
@@ -433,6 +448,7 @@ def evaluate(
     progress: Progress,
     *,
     provider: Provider = Provider.CPU,
+    inference_precision: InferencePrecision = InferencePrecision.F32,
     eager: bool = False,
     compiled: bool = False,
     threads: int | None = None,
@@ -447,6 +463,7 @@ def evaluate(
         options: What to judge, and how images are looked at.
         progress: Advanced once an image.
         provider: What runs it.
+        inference_precision: What OpenVINO computes in.
         eager: Judge the network it came from, in eager PyTorch.
         compiled: The same, compiled.
         threads: Of a CPU runner.
@@ -461,6 +478,7 @@ def evaluate(
         eager=eager,
         compiled=compiled,
         provider=provider,
+        inference_precision=inference_precision,
         threads=threads,
         checkpoint=checkpoint,
     )
@@ -474,6 +492,7 @@ def predict(
     progress: Progress,
     *,
     provider: Provider = Provider.CPU,
+    inference_precision: InferencePrecision = InferencePrecision.F32,
     eager: bool = False,
     compiled: bool = False,
     threads: int | None = None,
@@ -487,6 +506,7 @@ def predict(
         options: How images are looked at, and how and where answers are drawn.
         progress: Advanced once an image.
         provider: What runs it.
+        inference_precision: What OpenVINO computes in.
         eager: Ask the network it came from, in eager PyTorch.
         compiled: The same, compiled.
         threads: Of a CPU runner.
@@ -502,6 +522,7 @@ def predict(
         eager=eager,
         compiled=compiled,
         provider=provider,
+        inference_precision=inference_precision,
         threads=threads,
         checkpoint=checkpoint,
     )

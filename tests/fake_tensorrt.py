@@ -37,7 +37,16 @@ class ILogger:
 NUMPY = {DataType.FLOAT: np.float32, DataType.HALF: np.float16, DataType.UINT8: np.uint8}
 
 
+class IProfiler:
+    """Told of layers after each run."""
+
+    def report_layer_time(self, layer_name: str, ms: float) -> None:
+        raise NotImplementedError
+
+
 class Context:
+    profiler: IProfiler | None = None
+
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.shape: tuple[int, ...] = engine.shape
@@ -65,6 +74,8 @@ class Context:
         kind = np.dtype(NUMPY[self.engine.dtype])
         images = host_view(self.addresses["images"], kind, self.shape)
         host_view(self.addresses["logits"], kind, self.shape)[...] = images * 2
+        if self.profiler is not None:
+            self.profiler.report_layer_time("double", 2.0)
         return True
 
 
@@ -121,6 +132,6 @@ def fake_tensorrt(version: str = "10.16.1.11") -> Any:
     """A fresh stand-in for the ``tensorrt`` module."""
     module: Any = ModuleType("fake_tensorrt_module")
     module.__version__ = version
-    module.ILogger, module.Runtime = ILogger, Runtime
+    module.ILogger, module.IProfiler, module.Runtime = ILogger, IProfiler, Runtime
     module.DataType, module.TensorIOMode = DataType, TensorIOMode
     return module

@@ -9,7 +9,15 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "onnx", "onnxruntime", "onnxsim", "tensorrt", "tensorrt_rtx_bindings"}
+HEAVY = {
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnxsim",
+    "openvino",
+    "tensorrt",
+    "tensorrt_rtx_bindings",
+}
 LISTED = "import json, sys; sys.stderr.write(json.dumps(sorted(sys.modules)))"
 HELP = """
 import sys

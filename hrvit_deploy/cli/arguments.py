@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hrvit_deploy.options import Backend, InputFormat, OutputFormat, Precision, Task
-from hrvit_deploy.runners.contender import Provider
+from hrvit_deploy.options import Backend, InputFormat, OutputFormat, Precision, Target, Task
+from hrvit_deploy.runners.contender import InferencePrecision, Provider
 
 Option = typer.Option
 
@@ -60,6 +60,10 @@ Without = Annotated[
 With = Annotated[
     list[str] | None, Option("--with", help="Switch an optional rewrite on; may be repeated.")
 ]
+For = Annotated[
+    Target | None,
+    Option("--for", help="Runtime to lay the graph out for; else it suits all of them."),
+]
 NoSimplify = Annotated[bool, Option("--no-simplify", help="Leave onnxsim out.")]
 ImageFolder = Annotated[
     Path | None,
@@ -73,7 +77,21 @@ AsJson = Annotated[
 ArtefactPath = Annotated[
     Path | None, typer.Argument(help="An .onnx or .plan; by default the newest in export/.")
 ]
-ProviderName = Annotated[Provider, Option("--provider", help="What runs ONNX artefacts.")]
+ProviderName = Annotated[
+    Provider,
+    Option(
+        "--provider",
+        help="What runs ONNX artefacts: onnxruntime on the cpu, by cuda or by tensorrt; or"
+        " OpenVINO itself, on the CPU.",
+    ),
+]
+InferencePrecisionName = Annotated[
+    InferencePrecision,
+    Option(
+        "--inference-precision",
+        help="What OpenVINO computes in: float32, or what the device is fastest in.",
+    ),
+]
 Threads = Annotated[
     int | None, Option("--threads", min=1, help="CPU threads; by default one per core.")
 ]

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from hrvit_deploy import judging, pipeline, quantizing
-from hrvit_deploy.artefact import Artefact, Kind, newest, open_artefact, plain
+from hrvit_deploy.artefact import Artefact, Kind, plain
 from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli import quantizing as quantized
 from hrvit_deploy.cli import show
+from hrvit_deploy.cli.choosing import given_or_newest
 from hrvit_deploy.cli.console import Terminal, print_json
 from hrvit_deploy.errors import UsageError
 from hrvit_deploy.judging import Evidence
@@ -25,7 +26,7 @@ from hrvit_deploy.options import (
     QuantizeOptions,
     parse_profile,
 )
-from hrvit_deploy.pipeline import ENGINES_DIR, EXPORT_DIR
+from hrvit_deploy.pipeline import ENGINES_DIR
 
 
 def build_trt(
@@ -159,7 +160,7 @@ def _float_graph(
     model: Path | None, precision: Precision, judged: Evidence, terminal: Terminal
 ) -> Artefact:
     """The graph named, or the newest the precision can be built from, typed and judged."""
-    graph = _graph_for(model, precision, terminal)
+    graph = given_or_newest(model, terminal, *{precision, Precision.FP32})
     if graph.manifest.kind is not Kind.ONNX or precision is Precision.FP32:
         return graph
     if graph.manifest.precision is Precision.FP32:
@@ -186,14 +187,3 @@ def finish(artefact: Artefact, *, as_json: bool) -> None:
         show.printer().print(show.facts(show.written(artefact)))
     if parity is not None and not parity.passed:
         raise typer.Exit(1)
-
-
-def _graph_for(path: Path | None, precision: Precision, terminal: Terminal) -> Artefact:
-    """The graph named, or the newest that the precision can be built from."""
-    if path is not None:
-        return open_artefact(path)
-    narrowed = (Precision.FP16, Precision.BF16)
-    usable = (precision, Precision.FP32) if precision in narrowed else (precision,)
-    artefact = newest(EXPORT_DIR, Kind.ONNX, lambda manifest: manifest.precision in usable)
-    terminal.note(f"taking the newest graph, {artefact.path}")
-    return artefact

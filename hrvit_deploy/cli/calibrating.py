@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from hrvit_deploy import pipeline
-from hrvit_deploy.artefact import Artefact, Kind, newest, open_artefact
 from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli import show
+from hrvit_deploy.cli.choosing import given_or_newest
 from hrvit_deploy.cli.console import Terminal, print_json
 from hrvit_deploy.errors import UsageError
 from hrvit_deploy.options import CalibrationOptions, Method, Precision
-from hrvit_deploy.pipeline import CALIB_DIR, EXPORT_DIR
+from hrvit_deploy.pipeline import CALIB_DIR
 
 DEFAULTS = CalibrationOptions()
 
@@ -63,7 +63,7 @@ def calibrate(
         method, samples, DEFAULTS.percentile if percentile is None else percentile, random_data
     )
     with Terminal() as terminal:
-        artefact = _graph(model, terminal)
+        artefact = given_or_newest(model, terminal, Precision.FP32)
         path, ranges = pipeline.calibrate(artefact, images, options, out, terminal)
     if as_json:
         print_json(
@@ -90,13 +90,3 @@ def calibrate(
     if ranges.random_data:
         rows["images"] = f"none: {ranges.images} times noise"
     show.printer().print(show.facts(rows))
-
-
-def _graph(path: Path | None, terminal: Terminal) -> Artefact:
-    if path is not None:
-        return open_artefact(path)
-    artefact = newest(
-        EXPORT_DIR, Kind.ONNX, lambda manifest: manifest.precision is Precision.FP32
-    )
-    terminal.note(f"taking the newest fp32 graph, {artefact.path}")
-    return artefact

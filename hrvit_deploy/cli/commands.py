@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hrvit_deploy import pipeline
-from hrvit_deploy.artefact import Artefact, Kind, Manifest, newest, open_artefact, plain
+from hrvit_deploy.artefact import Artefact, Kind, Manifest, open_artefact, plain
 from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli import show
 from hrvit_deploy.cli.building import build_trt, finish
 from hrvit_deploy.cli.calibrating import calibrate
+from hrvit_deploy.cli.choosing import given_or_newest
 from hrvit_deploy.cli.comparing import compare
 from hrvit_deploy.cli.console import Terminal, now, print_json
 from hrvit_deploy.cli.judging import evaluate, predict
@@ -40,8 +41,16 @@ from hrvit_deploy.options import (
 )
 from hrvit_deploy.pipeline import EXPORT_DIR, Pictures
 from hrvit_deploy.request import Request
-from hrvit_deploy.runners.contender import Contender, Provider
+from hrvit_deploy.runners.contender import (
+    Contender,
+    ContenderKind,
+    InferencePrecision,
+    Provider,
+)
 from hrvit_deploy.version import VERSION
+
+if TYPE_CHECKING:
+    from hrvit_deploy.measure.profile import Profile
 
 app = typer.Typer(
     name="hrvit-deploy",
@@ -50,7 +59,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-AGAINST = ("eager", "compile")
+AGAINST = ("eager", "compile", "openvino")
 
 
 def _version(shown: bool) -> None:
@@ -83,6 +92,7 @@ def export(
     half_io: arg.HalfIo = False,
     mean: arg.Mean = None,
     std: arg.Std = None,
+    target: arg.For = None,
     without: arg.Without = None,
     extra: arg.With = None,
     no_simplify: arg.NoSimplify = False,
@@ -105,6 +115,7 @@ def export(
         input_format=input_format,
         output_format=output_format,
         half_io=half_io,
+        target=target,
         without=tuple(without or ()),
         extra=tuple(extra or ()),
         simplify=not no_simplify,
@@ -129,6 +140,7 @@ def verify(
     samples: arg.Samples = 8,
     checkpoint: arg.CheckpointFile = None,
     provider: arg.ProviderName = Provider.CPU,
+    inference_precision: arg.InferencePrecisionName = InferencePrecision.F32,
     max_error: Annotated[
         float | None, typer.Option("--max-error", help="Gate, in deviations of the reference.")
     ] = None,
@@ -141,7 +153,7 @@ def verify(
 ) -> None:
     """Compare an artefact with the eager network, or with another artefact."""
     with Terminal() as terminal:
-        candidate = _given_or_newest(artefact, terminal)
+        candidate = given_or_newest(artefact, terminal)
         gates = _gates(candidate.manifest, max_error, mean_error, cosine, agreement)
         compared = pipeline.verify(
             candidate,
@@ -150,6 +162,7 @@ def verify(
             terminal,
             gates=gates,
             provider=provider,
+            inference_precision=inference_precision,
             checkpoint=str(checkpoint or ""),
         )
     parity = compared.manifest.parity
@@ -170,9 +183,15 @@ def bench(
         list[Path] | None, typer.Argument(help="By default the newest ONNX in export/.")
     ] = None,
     against: Annotated[
-        str, typer.Option("--against", help="eager, compile or both with a comma between.")
+        str,
+        typer.Option(
+            "--against",
+            help="The first artefact's network as eager or compile, or that artefact in"
+            " openvino; or several with commas between.",
+        ),
     ] = "",
     provider: arg.ProviderName = Provider.CPU,
+    inference_precision: arg.InferencePrecisionName = InferencePrecision.F32,
     threads: arg.Threads = None,
     batch: Annotated[
         int, typer.Option("--batch", min=1, help="Images per run where that is dynamic.")
@@ -180,6 +199,9 @@ def bench(
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each.")] = 10,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Timed runs per turn.")] = 10,
     warmup: Annotated[int, typer.Option("--warmup", min=0, help="Untimed runs first.")] = 5,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also time by operator, and the slowest nodes.")
+    ] = False,
     checkpoint: arg.CheckpointFile = None,
     out: arg.OutDir = Path("bench"),
     as_json: arg.AsJson = False,
@@ -191,17 +213,18 @@ def bench(
 
     with Terminal() as terminal:
         opened = [open_artefact(path) for path in artefacts or ()]
-        opened = opened or [_given_or_newest(None, terminal)]
-        contenders = _peers(opened[0], against) + [pipeline.contender_for(a) for a in opened]
+        opened = opened or [given_or_newest(None, terminal)]
+        contenders = _peers(opened[0], against, provider) + [
+            pipeline.contender_for(artefact, provider=provider) for artefact in opened
+        ]
         contenders = [
             replace(
                 contender,
-                provider=provider,
                 threads=threads,
                 batch=max(batch, contender.batch),
                 checkpoint=str(checkpoint or ""),
             )
-            for contender in contenders
+            for contender in _computing_in(inference_precision, contenders)
         ]
         report = time_contenders(
             contenders,
@@ -209,7 +232,9 @@ def bench(
             describe_environment(now()),
             terminal,
         )
-    show.bench(report, out, opened[0].path.stem, as_json=as_json)
+        timed = [c for c, row in zip(contenders, report.results, strict=True) if not row.error]
+        profiles = _profiles(timed) if profile else []
+    show.bench(report, out, opened[0].path.stem, profiles=profiles, as_json=as_json)
     if any(row.error for row in report.results):
         raise typer.Exit(1)
 
@@ -236,7 +261,7 @@ def inspect(
         print_json(plain(variant)) if as_json else show.variant(variant)
         return
     with Terminal() as terminal:
-        found = describe(_given_or_newest(path if artefact else None, terminal))
+        found = describe(given_or_newest(path if artefact else None, terminal))
     print_json(plain(found)) if as_json else show.description(found)
 
 
@@ -288,12 +313,12 @@ def run(
     show.road(road, as_json=as_json)
 
 
-def _given_or_newest(path: Path | None, terminal: Terminal) -> Artefact:
-    if path is not None:
-        return open_artefact(path)
-    artefact = newest(EXPORT_DIR, Kind.ONNX)
-    terminal.note(f"taking the newest graph, {artefact.path}")
-    return artefact
+def _profiles(contenders: list[Contender]) -> list[Profile]:
+    """Of those that have nodes: graphs and plans."""
+    from hrvit_deploy.measure.profile import profile
+
+    kinds = (ContenderKind.ONNX, ContenderKind.PLAN)
+    return [profile(contender) for contender in contenders if contender.kind in kinds]
 
 
 def _gates(
@@ -313,8 +338,8 @@ def _gates(
     return replace(GATES[manifest.precision], **changed)
 
 
-def _peers(artefact: Artefact, against: str) -> list[Contender]:
-    """Eager and compiled PyTorch, as asked; they come first, so ratios are to them."""
+def _peers(artefact: Artefact, against: str, provider: Provider) -> list[Contender]:
+    """PyTorch and OpenVINO, as asked; they come first, so ratios are to them."""
     names = [name.strip() for name in against.split(",") if name.strip()]
     for name in names:
         if name not in AGAINST:
@@ -322,8 +347,38 @@ def _peers(artefact: Artefact, against: str) -> list[Contender]:
                 f"cannot bench against {name!r}", f"choose from {', '.join(AGAINST)}"
             )
     return [
-        pipeline.contender_for(artefact, eager=name == "eager", compiled=name == "compile")
+        _in_openvino(artefact)
+        if name == "openvino"
+        else pipeline.contender_for(
+            artefact, eager=name == "eager", compiled=name == "compile", provider=provider
+        )
         for name in names
+    ]
+
+
+def _in_openvino(artefact: Artefact) -> Contender:
+    contender = pipeline.contender_for(artefact, provider=Provider.OPENVINO)
+    if contender.kind is not ContenderKind.ONNX:
+        raise UsageError(
+            f"OpenVINO runs graphs, and {artefact.path} is a {artefact.manifest.kind}",
+            "name the graph it was built from first",
+        )
+    return replace(contender, name="openvino")
+
+
+def _computing_in(
+    precision: InferencePrecision, contenders: list[Contender]
+) -> list[Contender]:
+    """The contenders, those in OpenVINO told what to compute in.
+
+    Raises:
+        UsageError: It is not float32, and none of them runs in OpenVINO.
+    """
+    # Without any, all are told, and refuse.
+    told = [c for c in contenders if c.provider is Provider.OPENVINO] or contenders
+    return [
+        replace(contender, inference_precision=precision) if contender in told else contender
+        for contender in contenders
     ]
 
 

@@ -15,6 +15,7 @@ from hrvit_deploy.cli import show
 from hrvit_deploy.cli.console import Terminal, now, print_json
 from hrvit_deploy.comparing import Comparison, Row
 from hrvit_deploy.pipeline import EXPORT_DIR, Pictures
+from hrvit_deploy.runners.contender import InferencePrecision, Provider
 
 NAMES = {"miou": "mIoU", "top1": "top-1", "": ""}
 
@@ -31,12 +32,14 @@ def compare(
         int | None, typer.Option("--samples", min=1, help="Labelled images at most.")
     ] = None,
     images: arg.ImageFolder = None,
+    provider: arg.ProviderName = Provider.CPU,
+    inference_precision: arg.InferencePrecisionName = InferencePrecision.F32,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each.")] = 5,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Timed runs per turn.")] = 5,
     out: arg.OutDir = Path("bench"),
     as_json: arg.AsJson = False,
 ) -> None:
-    """Compare precisions: size, accuracy, agreement with eager, and speed in onnxruntime."""
+    """Compare precisions: size, accuracy, agreement with eager, and speed."""
     from hrvit_deploy.measure.bench import BenchOptions
     from hrvit_deploy.measure.environment import describe_environment
 
@@ -50,6 +53,8 @@ def compare(
             BenchOptions(rounds=rounds, runs=runs),
             terminal,
             samples=samples,
+            provider=provider,
+            inference_precision=inference_precision,
             environment=describe_environment(now()),
         )
     path = out / f"{graphs[0].path.stem}-compare.json"
@@ -79,14 +84,27 @@ def _table(found: Comparison) -> object:
     headings = ["", "precision", "size", "agreement", "p50", "ratio"]
     if found.metric:
         headings.insert(3, NAMES[found.metric])
-    rows = [_row(row, judged=bool(found.metric)) for row in found.rows]
+    rows = [
+        _row(row, name, judged=bool(found.metric))
+        for row, name in zip(found.rows, _short([row.name for row in found.rows]), strict=True)
+    ]
     return show.columns(headings, rows, numbers=True)
 
 
-def _row(row: Row, *, judged: bool) -> list[str]:
+def _short(names: list[str]) -> list[str]:
+    """Each name without what it has in common with the one it is made from."""
+    shown = []
+    for index, name in enumerate(names):
+        bases = (base for base in names[:index] if name.startswith(f"{base}-"))
+        base = next(bases, "")
+        shown.append(f"…{name[len(base) :]}" if base else name)
+    return shown
+
+
+def _row(row: Row, name: str, *, judged: bool) -> list[str]:
     rest = "" if row.rest is row.precision else f" + {row.rest}"
     cells = [
-        row.name,
+        name,
         f"{row.precision}{rest}",
         "" if row.size_mib is None else f"{row.size_mib:.1f} MiB",
         "" if row.agreement is None else f"{row.agreement:.2%}",

@@ -9,13 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from hrvit_deploy import pipeline
-from hrvit_deploy.artefact import Artefact, Kind, newest, open_artefact
+from hrvit_deploy.artefact import open_artefact
 from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli import show_judging as show
+from hrvit_deploy.cli.choosing import given_or_newest
 from hrvit_deploy.cli.console import Terminal
 from hrvit_deploy.datasets import Layout
 from hrvit_deploy.measure.fit import Fit, FitOptions, parse_scales, parse_stride
-from hrvit_deploy.runners.contender import Provider
+from hrvit_deploy.runners.contender import InferencePrecision, Provider
 
 
 class Asked(StrEnum):
@@ -73,6 +74,7 @@ def evaluate(
     classes: ClassesName = "",
     runner: RunnerName = Asked.ARTEFACT,
     provider: arg.ProviderName = Provider.CPU,
+    inference_precision: arg.InferencePrecisionName = InferencePrecision.F32,
     threads: arg.Threads = None,
     checkpoint: arg.CheckpointFile = None,
     out: Annotated[Path, typer.Option("--out", help="Folder the figures go to.")] = Path(
@@ -86,7 +88,7 @@ def evaluate(
 
     options = EvaluateOptions(layout, looked, samples, ignore_index, classes)
     with Terminal() as terminal:
-        chosen = _given_or_newest(artefact, terminal)
+        chosen = given_or_newest(artefact, terminal)
         asked = "" if runner is Asked.ARTEFACT else f"-{runner}"
         saved = out / f"{chosen.path.stem}{asked}-evaluate.json"
         evaluation = pipeline.evaluate(
@@ -95,6 +97,7 @@ def evaluate(
             options,
             terminal,
             provider=provider,
+            inference_precision=inference_precision,
             threads=threads,
             checkpoint=str(checkpoint or ""),
             state=saved.with_suffix(".state"),
@@ -116,6 +119,7 @@ def predict(
     ] = 0.5,
     runner: RunnerName = Asked.ARTEFACT,
     provider: arg.ProviderName = Provider.CPU,
+    inference_precision: arg.InferencePrecisionName = InferencePrecision.F32,
     threads: arg.Threads = None,
     checkpoint: arg.CheckpointFile = None,
     out: Annotated[Path, typer.Option("--out", help="Folder the pictures go to.")] = Path(
@@ -135,6 +139,7 @@ def predict(
             options,
             terminal,
             provider=provider,
+            inference_precision=inference_precision,
             threads=threads,
             checkpoint=str(checkpoint or ""),
             **runner.contender,
@@ -149,11 +154,3 @@ def predict(
 def _fit_options(fit: Fit, stride: str | None, scales: str, *, flip: bool) -> FitOptions:
     steps = parse_stride(stride) if stride else None
     return FitOptions(fit, steps, flip, parse_scales(scales))
-
-
-def _given_or_newest(path: Path | None, terminal: Terminal) -> Artefact:
-    if path is not None:
-        return open_artefact(path)
-    artefact = newest(pipeline.EXPORT_DIR, Kind.ONNX)
-    terminal.note(f"taking the newest graph, {artefact.path}")
-    return artefact

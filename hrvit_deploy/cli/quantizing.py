@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from hrvit_deploy import judging, quantizing, searching
-from hrvit_deploy.artefact import Artefact, Kind, Manifest, newest, open_artefact, plain
+from hrvit_deploy.artefact import Artefact, open_artefact, plain
 from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli import show_quantizing as show
+from hrvit_deploy.cli.choosing import given_or_newest
 from hrvit_deploy.cli.console import Terminal
 from hrvit_deploy.errors import ArtefactError, InputError, UsageError
 from hrvit_deploy.judging import Evidence
@@ -188,18 +189,9 @@ def find_graph(
     if path is not None:
         return given_graph(path, variant, terminal)
     try:
-        return _newest(Precision.FP32, terminal)
+        return given_or_newest(None, terminal, Precision.FP32)
     except ArtefactError:
-        return _newest(precision, terminal)
-
-
-def _newest(precision: Precision, terminal: Terminal) -> Artefact:
-    def fits(manifest: Manifest) -> bool:
-        return manifest.precision is precision
-
-    artefact = newest(EXPORT_DIR, Kind.ONNX, fits)
-    terminal.note(f"taking the newest {precision} graph, {artefact.path}")
-    return artefact
+        return given_or_newest(None, terminal, precision)
 
 
 def given_graph(path: Path, variant: str, terminal: Terminal) -> Artefact:
@@ -253,7 +245,7 @@ def quantize(
         auto,
     )
     with Terminal() as terminal:
-        graph = open_artefact(model) if model else _newest(Precision.FP32, terminal)
+        graph = given_or_newest(model, terminal, Precision.FP32)
         check_floats(graph, rest)
         made = quantized_graph(graph, wish, terminal, out)
         gate = made.manifest.gate
@@ -291,7 +283,7 @@ def sensitivity(
     options = QuantizeOptions(precision, groups_of(extra, without))
     judged = evidence(precision, data, images, samples, None, None)
     with Terminal() as terminal:
-        graph = open_artefact(model) if model else _newest(Precision.FP32, terminal)
+        graph = given_or_newest(model, terminal, Precision.FP32)
         check_floats(graph, None)
         calibration = calibration_of(method, images, random_data=False)
         file, held = quantizing.find_ranges(graph, ranges, images, calibration, terminal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from hrvit_deploy.measure.bench import BenchReport
     from hrvit_deploy.measure.doctor import Diagnosis
     from hrvit_deploy.measure.inspect import Description
+    from hrvit_deploy.measure.profile import Profile
 
 
 def printer() -> Console:
@@ -160,20 +162,53 @@ def number(value: float) -> str:
     return f"{value:.6f}" if 0.01 <= abs(value) <= 1 else f"{value:.1e}"
 
 
-def bench(report: BenchReport, folder: Path, name: str, *, as_json: bool) -> None:
-    """A benchmark as a table, a JSON file and a chart."""
+def bench(
+    report: BenchReport,
+    folder: Path,
+    name: str,
+    *,
+    profiles: Sequence[Profile] = (),
+    as_json: bool,
+) -> None:
+    """A benchmark as a table, a JSON file and a chart; and where the time goes."""
     from hrvit_deploy.measure.plots import plot_bench
 
-    saved = save_bench(report, folder / f"{name}.json")
+    saved = save_bench(report, folder / f"{name}.json", profiles)
     chart = plot_bench(report, saved.with_suffix(".png"))
     if as_json:
-        print_json({**plain(report), "saved": saved, "chart": chart})
+        shown = {**plain(report), "saved": saved, "chart": chart}
+        print_json(shown | ({"profiles": plain(profiles)} if profiles else {}))
         return
     printer().print(bench_table(report))
     for row in report.results:
         if row.error:
             printer().print(Text(f"{row.name} failed: {row.error}; {row.hint}"))
+    for found in profiles:
+        printer().print()
+        printer().print(operator_table(found))
+        printer().print()
+        printer().print(node_table(found))
     printer().print(facts({"written": f"{saved}, {chart}"}))
+
+
+def operator_table(found: Profile) -> Table:
+    """One row a type of operator, the most expensive first."""
+    rows = [
+        [row.operator, str(row.nodes), f"{row.time_ms:.2f}", f"{row.share:.1%}"]
+        for row in found.operators
+    ]
+    headings = [f"{found.name} in {found.runner}", "nodes", "ms", "share"]
+    return columns(headings, rows, numbers=True)
+
+
+def node_table(found: Profile) -> Table:
+    """The slowest nodes, one row each."""
+    shares = (node.time_ms / found.nodes_ms for node in found.slowest)
+    rows = [
+        [node.name, node.operator, f"{node.time_ms:.2f}", f"{share:.1%}"]
+        for node, share in zip(found.slowest, shares, strict=True)
+    ]
+    return columns(["slowest", "operator", "ms", "share"], rows, numbers=True)
 
 
 def bench_table(report: BenchReport) -> Table:
@@ -197,10 +232,11 @@ def bench_table(report: BenchReport) -> Table:
     return columns(headings, rows, numbers=True)
 
 
-def save_bench(report: BenchReport, path: Path) -> Path:
+def save_bench(report: BenchReport, path: Path, profiles: Sequence[Profile] = ()) -> Path:
     """Write a benchmark's JSON, whole or not at all."""
+    held = plain(report) | ({"profiles": plain(profiles)} if profiles else {})
     with staging(path) as folder:
-        encoded = msgspec.json.format(msgspec.json.encode(report, enc_hook=str), indent=2)
+        encoded = msgspec.json.format(msgspec.json.encode(held, enc_hook=str), indent=2)
         (folder / path.name).write_bytes(encoded + b"\n")
     return path
 

@@ -15,12 +15,18 @@ from hrvit_deploy.measure.environment import describe_gpu
 from hrvit_deploy.measure.probe import TIMEOUT_S, probe
 from hrvit_deploy.options import Backend
 from hrvit_deploy.runners.cores import usable_cores
+from hrvit_deploy.version import installed
 
 VERSION_OF = "import {0} as m; print(getattr(m, '__version__', ''))"
 TENSORRT_VERSION = """
 from hrvit_deploy.bindings.tensorrt_ import load, version_of
 from hrvit_deploy.options import Backend
 print(version_of(load(Backend({0!r}))))
+"""
+OPENVINO = """
+from hrvit_deploy.runners.openvino_ import load_library
+library = load_library()
+print(f"{library.__version__}, for {' '.join(library.Core().available_devices)}")
 """
 GPU = """
 from hrvit_deploy.bindings.cuda_ import Cuda, describe
@@ -45,7 +51,7 @@ class Library:
     Attributes:
         modules: Any of them will do.
         mend: What installs it.
-        code: What prints its version, run in a process of its own.
+        code: What prints its version, and more behind a comma, in a process of its own.
         distribution: Whose version this package sets a floor for; the name if empty.
     """
 
@@ -97,7 +103,7 @@ LIBRARIES = (
         ("sklearn",),
         "pip install scikit-learn, for its photographs; or give --images DIR",
     ),
-    Library("openvino", ("openvino",), "pip install openvino"),
+    Library("openvino", ("openvino",), "pip install 'hrvit-deploy[openvino]'", OPENVINO),
     Library("cuda-python", ("cuda.bindings",), "pip install cuda-python"),
     Library("pycuda", ("pycuda",), "pip install pycuda, which needs the CUDA toolkit"),
     Library(
@@ -145,12 +151,13 @@ def examine(library: Library, timeout_s: float = TIMEOUT_S) -> Finding:
     if not found.ok:
         return Finding(name, Status.BROKEN, found.text, library.mend)
     # Some modules add more to their version than their package does, or have none.
-    version = _installed_version(name) or found.text
+    printed, _, more = found.text.partition(", ")
+    version = _installed_version(name) or printed
     floor = oldest_supported(library.distribution or name)
     if version and tensorrt_.release(version) < tensorrt_.release(floor):
         detail = f"{version} is older than {floor}"
         return Finding(name, Status.BROKEN, detail, library.mend)
-    return Finding(name, Status.OK, version)
+    return Finding(name, Status.OK, ", ".join(filter(None, (version, more))))
 
 
 def oldest_supported(distribution: str) -> str:
@@ -224,7 +231,4 @@ def _is_installed(module: str) -> bool:
 
 
 def _installed_version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+    return installed([distribution]).get(distribution, "")

@@ -23,7 +23,7 @@ from hrvit_deploy.measure.tally import Keeper, Tally, key_of
 from hrvit_deploy.measure.verify import Side
 from hrvit_deploy.options import ImageSize, Precision, Task
 from hrvit_deploy.progress import Progress
-from hrvit_deploy.runners.contender import Contender, ContenderKind
+from hrvit_deploy.runners.contender import Contender
 from hrvit_deploy.version import VERSION
 
 MIOU = "miou"
@@ -94,7 +94,8 @@ def evaluate_contender(
 ) -> Evaluation:
     """Find the data, open the contender and judge it; see :func:`evaluate`.
 
-    A float16 graph on a CPU is rounded as it says, so that it is judged for what it is.
+    A float16 graph in onnxruntime on a CPU is rounded as it says, so that it is judged for
+    what it is.
 
     Args:
         contender: What answers.
@@ -111,13 +112,14 @@ def evaluate_contender(
     classes = choose_classes(manifest.network, options.classes, data, dataset.classes)
     contender = replace(contender, rounded=True)
     # Where the artefact lies and what classes are called changes no count.
-    about = (manifest.sha256, contender.kind, contender.provider, replace(options, classes=""))
+    how = (contender.kind, contender.provider, contender.inference_precision)
+    about = (manifest.sha256, *how, replace(options, classes=""))
     key = key_of(dataset, options.samples, about=plain((VERSION, about))) if state else ""
     with asking(contender) as side:
         keeper = Keeper(state, key)
         found = evaluate(side, dataset, classes, options, progress, keeper=keeper)
     narrow = manifest.float_type in (Precision.FP16, Precision.BF16)
-    if contender.kind is ContenderKind.ONNX and contender.device == "cpu" and narrow:
+    if contender.emulates and narrow:
         return replace(
             found, runner=f"{found.runner}, every {manifest.float_type} tensor rounded"
         )

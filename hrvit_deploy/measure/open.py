@@ -17,7 +17,7 @@ from hrvit_deploy.runners.open_ import open_runner, preparation_for
 from hrvit_deploy.runners.protocol import Inputs, Runner
 
 
-def open_contender(contender: Contender) -> tuple[Runner, Inputs]:
+def open_contender(contender: Contender, *, profiled: bool = False) -> tuple[Runner, Inputs]:
     """The runner, and one batch of noise prepared as it wants images.
 
     Speed does not hang on what the images show, and noise is the same everywhere.
@@ -25,7 +25,7 @@ def open_contender(contender: Contender) -> tuple[Runner, Inputs]:
     Raises:
         HrvitDeployError: Whatever :func:`hrvit_deploy.runners.open_.open_runner` raises.
     """
-    runner = open_runner(contender)
+    runner = open_runner(contender, profiled=profiled)
     manifest = read_sidecar(sidecar_of(Path(contender.path)))
     preparation = preparation_for(contender, manifest)
     taken = manifest.inputs[0]

@@ -9,16 +9,27 @@ from hrvit_deploy.errors import UsageError
 
 
 class Provider(StrEnum):
-    """What runs it: an execution provider of onnxruntime; for all others, the device."""
+    """What runs a graph: an execution provider of onnxruntime, or OpenVINO itself.
+
+    For all but graphs, it says the device.
+    """
 
     CPU = "cpu"
     CUDA = "cuda"
     TENSORRT = "tensorrt"
+    OPENVINO = "openvino"
 
     @property
     def device(self) -> str:
         """``cpu`` or ``cuda``."""
-        return "cpu" if self is Provider.CPU else "cuda"
+        return "cpu" if self in (Provider.CPU, Provider.OPENVINO) else "cuda"
+
+
+class InferencePrecision(StrEnum):
+    """What OpenVINO computes floating products in: float32, or as its device likes best."""
+
+    F32 = "f32"
+    DEVICE = "device"
 
 
 class ContenderKind(StrEnum):
@@ -44,6 +55,7 @@ class Contender:
         checkpoint: Weights for PyTorch; empty for those the artefact's sidecar names.
         rounded: Round every tensor of a float16 graph as the graph says, where
             onnxruntime would compute in float32 on a CPU: true, and slower.
+        inference_precision: What OpenVINO computes in; for no other provider.
     """
 
     name: str
@@ -54,11 +66,21 @@ class Contender:
     batch: int = 1
     checkpoint: str = ""
     rounded: bool = False
+    inference_precision: InferencePrecision = InferencePrecision.F32
 
     @property
     def device(self) -> str:
         """``cpu`` or ``cuda``; plans know no other."""
         return "cuda" if self.kind is ContenderKind.PLAN else self.provider.device
+
+    @property
+    def emulates(self) -> bool:
+        """Whether this is onnxruntime on a CPU, where narrow graphs run in float32.
+
+        Rounding every tensor shows there what an accelerator would return; OpenVINO leaves
+        such roundings out.
+        """
+        return self.kind is ContenderKind.ONNX and self.provider is Provider.CPU
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -68,4 +90,13 @@ class Contender:
         if self.batch < 1:
             raise UsageError(
                 f"{self.name} cannot run a batch of {self.batch}", "give 1 or more"
+            )
+        if (
+            self.inference_precision is not InferencePrecision.F32
+            and self.provider is not Provider.OPENVINO
+        ):
+            raise UsageError(
+                f"--inference-precision {self.inference_precision} is for OpenVINO, and"
+                f" {self.name} runs by --provider {self.provider}",
+                "add --provider openvino",
             )

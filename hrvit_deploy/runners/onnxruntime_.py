@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from numpy.typing import NDArray
 from hrvit_deploy.errors import MissingDependency, RunnerError, UsageError
 from hrvit_deploy.runners.contender import Provider
 from hrvit_deploy.runners.cores import usable_cores
-from hrvit_deploy.runners.protocol import Closing, Inputs, Outputs
+from hrvit_deploy.runners.inputs import Signature, check_inputs, register_bfloat16
+from hrvit_deploy.runners.protocol import Closing, Inputs, NodeTime, Outputs
 
 # First the one asked for, then those its unsupported nodes may fall to.
 PROVIDERS = {
@@ -44,6 +47,8 @@ NUMPY_TYPES = {
     "tensor(int64)": "int64",
     "tensor(bool)": "bool",
 }
+# Ends the names of what onnxruntime's traces say of a node's own work.
+KERNEL = "_kernel_time"
 BFLOAT16 = "tensor(bfloat16)"
 # onnx.TensorProto.BFLOAT16; NumPy has no such type, so it crosses as an OrtValue.
 BFLOAT16_PROTO = 16
@@ -64,6 +69,7 @@ class OnnxRuntimeRunner(Closing):
         provider: Provider = Provider.CPU,
         threads: int | None = None,
         optimize: bool = True,
+        profiled: bool = False,
     ) -> None:
         """Load the graph.
 
@@ -72,6 +78,7 @@ class OnnxRuntimeRunner(Closing):
             provider: Where it runs.
             threads: On the CPU; None for one per usable physical core.
             optimize: Whether onnxruntime fuses and rewrites the graph first.
+            profiled: Whether it times every node, for :meth:`node_times`.
 
         Raises:
             MissingDependency: onnxruntime or the provider is not installed.
@@ -88,6 +95,10 @@ class OnnxRuntimeRunner(Closing):
         options.graph_optimization_level = (
             level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
         )
+        self._trace = tempfile.TemporaryDirectory(prefix="hrvit-deploy-") if profiled else None
+        if self._trace is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(self._trace.name) / "trace")
         self.name = f"onnxruntime-{provider}"
         self.device = provider.device
         self._library = library
@@ -101,7 +112,7 @@ class OnnxRuntimeRunner(Closing):
             "version": library.__version__,
         }
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        self.signature: dict[str, tuple[str, tuple[int | str, ...]]] = {
+        self.signature: Signature = {
             node.name: (_numpy_name(node.type), tuple(node.shape)) for node in inputs
         }
         self._output_names = [node.name for node in outputs]
@@ -126,6 +137,20 @@ class OnnxRuntimeRunner(Closing):
     def close(self) -> None:
         """Free the session; closing twice is harmless."""
         self._session = None
+        if self._trace is not None:
+            self._trace.cleanup()
+            self._trace = None
+
+    def node_times(self, inputs: Inputs, runs: int) -> list[NodeTime]:
+        """Run so often, and tell what each node took; once for each runner."""
+        if self._trace is None:
+            raise RunnerError(f"{self.name} is not profiled", "open it with profiled=True")
+        for _ in range(runs):
+            self.run(inputs)
+        times = read_trace(Path(self._session.end_profiling()), runs)
+        self._trace.cleanup()
+        self._trace = None
+        return times
 
     def _run_values(self, inputs: dict[str, NDArray[Any]]) -> Outputs:
         """As :meth:`run`, for graphs whose inputs or outputs NumPy has no type for."""
@@ -168,6 +193,26 @@ def load_library(provider: Provider = Provider.CPU) -> Any:
     return onnxruntime
 
 
+def read_trace(path: Path, runs: int) -> list[NodeTime]:
+    """Mean time of each node over the last so many runs of a session's trace.
+
+    Args:
+        path: In the format of Chrome's tracing, as onnxruntime writes it.
+        runs: How many; those before warmed it up.
+    """
+    events = json.loads(path.read_text(encoding="utf-8"))
+    starts = sorted(event["ts"] for event in events if event.get("name") == "model_run")
+    total_us: dict[tuple[str, str], float] = {}
+    for event in events:
+        name = event.get("name", "")
+        if event.get("cat") != "Node" or not name.endswith(KERNEL):
+            continue
+        if event["ts"] >= starts[-runs]:
+            node = (name.removesuffix(KERNEL), event["args"]["op_name"])
+            total_us[node] = total_us.get(node, 0.0) + event["dur"]
+    return [NodeTime(*node, time_us / 1000 / runs) for node, time_us in total_us.items()]
+
+
 def _open(library: Any, path: Path, provider: Provider, options: Any) -> Any:
     if not path.is_file():
         raise RunnerError(f"there is no {path}", "check the path, or run hrvit-deploy export")
@@ -193,50 +238,9 @@ def _open(library: Any, path: Path, provider: Provider, options: Any) -> Any:
     return session
 
 
-def check_inputs(
-    inputs: Inputs, signature: dict[str, tuple[str, tuple[int | str, ...]]]
-) -> dict[str, NDArray[Any]]:
-    """The inputs, contiguous, if they are what the signature says.
-
-    Raises:
-        RunnerError: A name, type or shape differs.
-    """
-    if set(inputs) != set(signature):
-        raise RunnerError(
-            f"inputs are named {', '.join(sorted(inputs)) or 'nothing'}",
-            f"the graph takes {', '.join(signature)}",
-        )
-    return {name: _check_input(name, array, *signature[name]) for name, array in inputs.items()}
-
-
-def _check_input(
-    name: str, array: Any, dtype: str, shape: tuple[int | str, ...]
-) -> NDArray[Any]:
-    if not isinstance(array, np.ndarray):
-        raise RunnerError(
-            f"{name} is a {type(array).__name__}", "onnxruntime takes NumPy arrays"
-        )
-    if array.dtype != np.dtype(dtype):
-        raise RunnerError(
-            f"{name} has type {array.dtype}, the graph takes {dtype}",
-            f"convert it with .astype({dtype!r})",
-        )
-    fits = len(array.shape) == len(shape) and all(
-        have == want or (not isinstance(want, int) and have > 0)
-        for have, want in zip(array.shape, shape, strict=True)
-    )
-    if not fits:
-        wanted = " x ".join(map(str, shape))
-        raise RunnerError(
-            f"{name} has shape {' x '.join(map(str, array.shape))}, the graph takes {wanted}",
-            "resize the images, or export that size and batch",
-        )
-    return np.ascontiguousarray(array)
-
-
 def _numpy_name(onnx_type: str) -> str:
     if onnx_type == BFLOAT16:
-        _register_bfloat16()
+        register_bfloat16()
         return "bfloat16"
     if onnx_type not in NUMPY_TYPES:
         raise RunnerError(
@@ -245,22 +249,12 @@ def _numpy_name(onnx_type: str) -> str:
     return NUMPY_TYPES[onnx_type]
 
 
-def _register_bfloat16() -> None:
-    """Teach NumPy the name ``bfloat16``."""
-    try:
-        import ml_dtypes  # noqa: F401
-    except ImportError as error:
-        raise MissingDependency(
-            "bfloat16 arrays need ml_dtypes", "pip install ml_dtypes"
-        ) from error
-
-
 def _to_numpy(value: Any) -> NDArray[Any]:
     """A tensor on the host as an array of its own."""
     if value.data_type() != BFLOAT16:
         array: NDArray[Any] = value.numpy()
         return array
-    _register_bfloat16()
+    register_bfloat16()
     raw = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
     return np.frombuffer(bytearray(raw), np.dtype("bfloat16")).reshape(value.shape())
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from hrvit_deploy.artefact import Artefact, Manifest, Preparation, open_artefact
 from hrvit_deploy.options import ONNXRUNTIME_OPSET, InputFormat, Precision
-from hrvit_deploy.runners.contender import Contender, ContenderKind
+from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
 from hrvit_deploy.runners.protocol import Runner
 
 
-def open_runner(contender: Contender) -> Runner:
-    """Open what a contender describes.
+def open_runner(contender: Contender, *, profiled: bool = False) -> Runner:
+    """Open what a contender describes; ``profiled`` if its nodes are to be timed.
 
     An eager or compiled contender is the network its artefact came from, in float32, on
     normalised images; it answers in the artefact's own output format.
@@ -27,11 +27,21 @@ def open_runner(contender: Contender) -> Runner:
     artefact = open_artefact(Path(contender.path))
     with tempfile.TemporaryDirectory(prefix="hrvit-deploy-") as folder:
         # Runners have read their files once they are open.
-        return _open(contender, artefact, Path(folder))
+        return _open(contender, artefact, Path(folder), profiled=profiled)
 
 
-def _open(contender: Contender, artefact: Artefact, folder: Path) -> Runner:
+def _open(contender: Contender, artefact: Artefact, folder: Path, *, profiled: bool) -> Runner:
     match contender.kind:
+        case ContenderKind.ONNX if contender.provider is Provider.OPENVINO:
+            from hrvit_deploy.runners.openvino_ import OpenVinoRunner
+
+            # It reads every opset and every type as they are.
+            return OpenVinoRunner(
+                artefact.path,
+                threads=contender.threads,
+                precision=contender.inference_precision,
+                profiled=profiled,
+            )
         case ContenderKind.ONNX:
             from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
 
@@ -41,6 +51,7 @@ def _open(contender: Contender, artefact: Artefact, folder: Path) -> Runner:
                 threads=contender.threads,
                 # It moves an E4M3 DequantizeLinear past a Transpose that takes no E4M3.
                 optimize=artefact.manifest.precision is not Precision.FP8,
+                profiled=profiled,
             )
         case ContenderKind.PLAN:
             from hrvit_deploy.runners.tensorrt_ import TensorRTRunner
@@ -66,7 +77,7 @@ def runnable_graph(artefact: Artefact, contender: Contender, folder: Path) -> Pa
     and float16 too where the contender is to round as the graph says.
     """
     graph, precision = artefact.manifest.graph, artefact.manifest.float_type
-    rounded = contender.provider.device == "cpu" and (
+    rounded = contender.emulates and (
         precision is Precision.BF16 or (precision is Precision.FP16 and contender.rounded)
     )
     too_new = graph is not None and graph.opset > ONNXRUNTIME_OPSET

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -50,6 +51,32 @@ class Runner(Protocol):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+
+@dataclass(frozen=True)
+class NodeTime:
+    """What one node of a graph, or layer of a plan, takes.
+
+    Attributes:
+        name: As its runtime calls it; what it fused may have other names in the graph.
+        operator: Its type, such as ``Conv``; empty where the runtime tells none.
+        time_ms: Of a run, on average.
+    """
+
+    name: str
+    operator: str
+    time_ms: float
+
+
+class Profiling(Runner, Protocol):
+    """A runner that was opened to tell where its time goes; it is slower for that."""
+
+    def node_times(self, inputs: Inputs, runs: int) -> list[NodeTime]:
+        """Run so often, and tell what each node took, in the order they run.
+
+        Raises:
+            RunnerError: As :meth:`run`, or it was not opened to be profiled.
+        """
 
 
 class Closing:

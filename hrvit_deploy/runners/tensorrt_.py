@@ -20,7 +20,7 @@ from hrvit_deploy.errors import RunnerError
 from hrvit_deploy.options import Backend
 from hrvit_deploy.runners.device_array import DeviceArray, device_array
 from hrvit_deploy.runners.fit import check_library, check_opens
-from hrvit_deploy.runners.protocol import Closing, Inputs, Outputs
+from hrvit_deploy.runners.protocol import Closing, Inputs, NodeTime, Outputs
 
 # TensorRT wants its tensors aligned so; every allocation is, a slice of one may not be.
 ALIGNMENT = 256
@@ -137,6 +137,28 @@ class TensorRTRunner(Closing):
             slot.name: host_view(slot.host, slot.dtype, shape).copy()
             for slot, shape in zip(self._outputs, shapes, strict=True)
         }
+
+    def node_times(self, inputs: Inputs, runs: int) -> list[NodeTime]:
+        """Run so often, and tell what each layer took."""
+        if self._context is None:
+            raise RunnerError(f"{self.name} runner is closed", "open another one")
+        total_ms: dict[str, float] = {}
+
+        class Watch(self._trt.IProfiler):  # type: ignore[misc, name-defined]
+            def __init__(self) -> None:
+                super().__init__()
+
+            def report_layer_time(self, name: str, time_ms: float) -> None:
+                total_ms[name] = total_ms.get(name, 0.0) + time_ms
+
+        watch = Watch()
+        self._context.profiler = watch
+        try:
+            for _ in range(runs):
+                self.run(inputs)
+        finally:
+            self._context.profiler = None
+        return [NodeTime(name, "", time_ms / runs) for name, time_ms in total_ms.items()]
 
     def close(self) -> None:
         """Give memory, stream and engine back; closing twice is harmless."""

@@ -194,6 +194,22 @@ def test_bench_writes_a_table_a_file_and_a_chart(run: Run, graph: Path, folder: 
     assert (folder / ran.json["chart"]).read_bytes().startswith(b"\x89PNG")
 
 
+def test_bench_profiles_graphs(run: Run, graph: Path, folder: Path) -> None:
+    short = ("--rounds", "1", "--runs", "1", "--warmup", "1", "--threads", "1")
+
+    ran = run("bench", str(graph), "--against", "eager,openvino", "--profile", *short, "--json")
+
+    assert ran.code == 0, ran.err
+    assert len(ran.json["results"]) == 3
+    theirs, ours = ran.json["profiles"]
+    assert "Conv" in {row["operator"] for row in ours["operators"]}
+    assert len(ours["slowest"]) == len(theirs["slowest"]) == 10
+    assert json.loads((folder / ran.json["saved"]).read_text())["profiles"] == [theirs, ours]
+    spoken = run("bench", str(graph), "--profile", *short).out
+    assert "slowest" in spoken
+    assert "Conv" in spoken
+
+
 def test_bench_refuses_an_unknown_peer(run: Run, graph: Path) -> None:
     ran = run("bench", str(graph), "--against", "tvm", "--json")
 

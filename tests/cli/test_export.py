@@ -51,7 +51,8 @@ def test_json_is_one_object_and_all_of_standard_output(run: Run, folder: Path) -
         (("--output", "logits-quarter"), "segment-64x96-logits-quarter", "logits"),
         (("--precision", "bf16"), "segment-64x96-bf16", "logits"),
         (("--without", "dense-shortcut", "--no-simplify"), "segment-64x96", "logits"),
-        (("--with", "ragged-stripes"), "segment-64x96", "logits"),
+        (("--without", "ragged-stripes"), "segment-64x96", "logits"),
+        (("--for", "openvino"), "segment-64x96-openvino", "logits"),
     ],
 )
 def test_every_kind_of_graph_passes(

@@ -39,6 +39,13 @@ def test_a_library_in_order(module: Path) -> None:
     assert examine(PATIENT) == Finding("patient", Status.OK, "1.2")
 
 
+def test_one_that_tells_more_than_its_version(module: Path) -> None:
+    module.write_text("__version__ = '1.2+long, for CPU GPU'\n")
+    assert examine(PATIENT).detail == "1.2+long, for CPU GPU"
+    pytest_s = Library("pytest", ("patient",), "", "print('unknown, for CPU GPU')")
+    assert examine(pytest_s).detail == f"{pytest.__version__}, for CPU GPU"
+
+
 def test_one_that_is_not_there() -> None:
     finding = examine(Library("nobody", ("nobody_at_all",), "pip install nobody"))
     assert finding == Finding("nobody", Status.MISSING, "not installed", "pip install nobody")
@@ -75,7 +82,7 @@ def test_floors_are_those_of_the_package_itself() -> None:
     assert doctor.oldest_supported("tensorrt") == "10.13"
     assert doctor.oldest_supported("ml-dtypes") == doctor.oldest_supported("ml_dtypes") != ""
     assert doctor.oldest_supported("torch")
-    assert doctor.oldest_supported("openvino") == ""
+    assert doctor.oldest_supported("nobody") == ""
 
 
 def test_this_package_s_errors_are_shown_bare() -> None:
@@ -133,3 +140,4 @@ def test_this_machine_is_diagnosed() -> None:
     assert diagnosis.ok
     versions = {finding.name: finding.detail for finding in diagnosis.libraries}
     assert versions["onnx"] == importlib.metadata.version("onnx")
+    assert versions["openvino"] == f"{importlib.metadata.version('openvino')}, for CPU"

@@ -35,6 +35,7 @@ from hrvit_deploy.measure.verify import Side
 from hrvit_deploy.options import ImageSize
 from hrvit_deploy.pipeline import contender_for
 from hrvit_deploy.progress import Silent
+from hrvit_deploy.runners.contender import InferencePrecision, Provider
 
 NAMES = class_set(["wall", "sky", "tree", "road", "door"])
 
@@ -212,3 +213,26 @@ def test_an_artefact_is_judged_on_data_for_its_task(tmp_path: Path) -> None:
     labelled.ade20k(tmp_path / "maps")
     with pytest.raises(InputError, match="laid out as ade20k, to segment"):
         evaluate_contender(contender, tmp_path / "maps", EvaluateOptions(), Silent())
+
+
+def test_counts_are_kept_apart_by_what_computed_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    def key_of(dataset: Dataset, samples: int | None, *, about: Any) -> str:
+        told.append(str(about))
+        return "key"
+
+    monkeypatch.setattr("hrvit_deploy.measure.evaluate.key_of", key_of)
+    made, data = artefact(tmp_path), labelled.imagenet(tmp_path / "data", each=1)
+    for how in (
+        {"provider": Provider.CPU},
+        {"provider": Provider.OPENVINO},
+        {"provider": Provider.OPENVINO, "inference_precision": InferencePrecision.DEVICE},
+    ):
+        contender = contender_for(made, threads=1, **how)
+        state = tmp_path / "state"
+        found = evaluate_contender(contender, data, EvaluateOptions(), Silent(), state=state)
+        assert found.runner.startswith("openvino" if len(told) > 1 else "onnxruntime")
+    assert len(set(told)) == 3

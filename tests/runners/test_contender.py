@@ -8,11 +8,28 @@ import msgspec
 import pytest
 
 from hrvit_deploy.errors import UsageError
-from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
+from hrvit_deploy.runners.contender import (
+    Contender,
+    ContenderKind,
+    InferencePrecision,
+    Provider,
+)
+
+FAST = InferencePrecision.DEVICE
 
 
-def test_a_contender_survives_json() -> None:
-    contender = Contender("onnx", ContenderKind.ONNX, "a.onnx", Provider.CUDA, threads=2)
+def onnx(provider: Provider, **options: Any) -> Contender:
+    return Contender("onnx", ContenderKind.ONNX, "a.onnx", provider, **options)
+
+
+@pytest.mark.parametrize(
+    "contender",
+    [
+        onnx(Provider.CUDA, threads=2),
+        onnx(Provider.OPENVINO, inference_precision=FAST),
+    ],
+)
+def test_a_contender_survives_json(contender: Contender) -> None:
     assert msgspec.json.decode(msgspec.json.encode(contender), type=Contender) == contender
 
 
@@ -23,9 +40,26 @@ def test_nothing_runs_on_nothing(wrong: dict[str, Any]) -> None:
 
 
 def test_providers_know_their_device() -> None:
-    assert [provider.device for provider in Provider] == ["cpu", "cuda", "cuda"]
+    assert {str(provider): provider.device for provider in Provider} == {
+        "cpu": "cpu",
+        "cuda": "cuda",
+        "tensorrt": "cuda",
+        "openvino": "cpu",
+    }
 
 
 def test_plans_run_on_a_gpu_whatever_is_said() -> None:
     assert Contender("plan", ContenderKind.PLAN, "a.plan").device == "cuda"
     assert Contender("onnx", ContenderKind.ONNX, "a.onnx").device == "cpu"
+
+
+@pytest.mark.parametrize("provider", [p for p in Provider if p is not Provider.OPENVINO])
+def test_only_openvino_is_told_what_to_compute_in(provider: Provider) -> None:
+    with pytest.raises(UsageError, match=f"is for OpenVINO, .* {provider}") as caught:
+        onnx(provider, inference_precision=FAST)
+    assert "--provider openvino" in caught.value.hint
+
+
+def test_onnxruntime_on_a_cpu_rounds_as_narrow_graphs_say() -> None:
+    assert [str(provider) for provider in Provider if onnx(provider).emulates] == ["cpu"]
+    assert not Contender("eager", ContenderKind.EAGER, "a.onnx").emulates

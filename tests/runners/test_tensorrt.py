@@ -29,6 +29,7 @@ from hrvit_deploy.errors import ArtefactError, MissingDependency, RunnerError
 from hrvit_deploy.model.variants import VARIANTS
 from hrvit_deploy.options import Backend, ImageSize, OutputFormat, Precision, Task
 from hrvit_deploy.runners.device_array import contiguous_strides, device_array
+from hrvit_deploy.runners.protocol import NodeTime
 from hrvit_deploy.runners.tensorrt_ import TensorRTRunner
 
 FULL = (2, 3, 4, 4)
@@ -113,6 +114,16 @@ def test_runs_and_hands_out_arrays_of_its_own(runner: TensorRTRunner) -> None:
     second = runner.run({"images": images(*FULL) + 1})
     np.testing.assert_array_equal(first["logits"], images(*FULL) * 2)
     np.testing.assert_array_equal(second["logits"], (images(*FULL) + 1) * 2)
+
+
+def test_tells_what_each_layer_takes(runner: TensorRTRunner) -> None:
+    feed = {"images": images(*FULL)}
+    assert runner.node_times(feed, 3) == [NodeTime("double", "", 2.0)]
+    # Runs after that are not watched any more.
+    runner.run(feed)
+    runner.close()
+    with pytest.raises(RunnerError, match="closed"):
+        runner.node_times(feed, 1)
 
 
 def test_says_what_it_runs_on(runner: TensorRTRunner) -> None:
