@@ -7,7 +7,7 @@ JOBS ?= auto
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 SETUP := $(VENV)/.setup
 
-.PHONY: setup run test test-fast lint types architecture check readme clean
+.PHONY: setup run bench test test-fast lint types architecture check readme clean
 
 setup: $(SETUP)
 
@@ -29,6 +29,11 @@ run: setup
 	$(BIN)/hrvit-deploy run --variant b1 --checkpoint $(CHECKPOINT) --size 256x256
 	$(BIN)/hrvit-deploy build-trt --int8
 	$(BIN)/hrvit-deploy compare --data $(DATA)
+
+# The deploy form against its peers on this machine: leave it alone for an hour.
+bench: setup
+	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python tools/readme.py --tables
 
 test: setup
 	$(PYTEST)

@@ -4,7 +4,9 @@ Every ``console`` block holds one ``$ hrvit-deploy ...`` line. They run in order
 empty folder, which is given a checkpoint ``cityscapes.pth`` and what ``make run`` makes first.
 What a command prints on standard output follows its line, or its error if it failed.
 
-Usage: python tools/readme.py
+Usage: python tools/readme.py [--tables]
+
+With --tables, only the measured tables are renewed, which takes a second.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ GATES = ROOT / "docs" / "gates.md"
 PREDICTIONS = ROOT / "docs" / "predictions.png"
 PARITY = ROOT / "benchmarks" / "results" / "parity.json"
 INT8 = ROOT / "benchmarks" / "results" / "int8.json"
+PEERS = ROOT / "benchmarks" / "results" / "peers.json"
+PERFORMANCE = ROOT / "docs" / "performance.md"
 BLOCK = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```", re.DOTALL)
 TIMEOUT_S = 900
 # As many as make run writes.
@@ -138,6 +142,28 @@ def int8_table() -> str:
     return "\n".join(rows)
 
 
+def peers_tables() -> dict[str, str]:
+    """What peers.json holds as Markdown, by the name of its marks; nothing without the file."""
+    if not PEERS.exists():
+        return {}
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from peer_tables import cpu_table, rtx_table, targets_table, where
+
+    sections = json.loads(PEERS.read_text(encoding="utf-8"))["sections"]
+    both = (cpu_table(sections), rtx_table(sections))
+    measured = "\n\n".join(table.markdown() for table in both if table.rows)
+    return {
+        "peers": f"{measured}\n\n{where(sections)}",
+        "targets": targets_table(sections).markdown(),
+    }
+
+
+def charts(*names: str, folder: str) -> str:
+    """Those of benchmarks/results that there are, as Markdown images."""
+    held = [name for name in names if (PEERS.parent / f"{name}.png").exists()]
+    return "\n\n".join(f"![{name}]({folder}benchmarks/results/{name}.png)" for name in held)
+
+
 def gates_table() -> str:
     """The default gates of every precision as Markdown."""
     meanings = {
@@ -170,6 +196,8 @@ def quality_table() -> str:
 def fill(text: str, name: str, content: str) -> str:
     """The text with what stands between ``name``'s two marks replaced."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    if begin not in text or end not in text:
+        raise ValueError(f"there is no {begin} and {end} to write {name} between")
     head, _, rest = text.partition(begin)
     _, _, tail = rest.partition(end)
     return f"{head}{begin}\n{content}\n{end}{tail}"
@@ -193,9 +221,36 @@ def draw(folder: Path, count: int = 3) -> None:
     sheet.save(PREDICTIONS, optimize=True)
 
 
-def main() -> None:
-    """Rewrite README.md, docs/gates.md and docs/predictions.png."""
-    text = README.read_text(encoding="utf-8")
+def filled_readme(text: str) -> str:
+    """README.md with its measured tables."""
+    return with_peers(fill(text, "int8", int8_table()))
+
+
+def with_peers(text: str) -> str:
+    """README.md with what peers.json holds; as it is without the file."""
+    tables = peers_tables()
+    if not tables:
+        return text
+    return fill(text, "peers", f"{tables['peers']}\n\n{charts('peers', folder='')}")
+
+
+def filled_performance(text: str) -> str:
+    """docs/performance.md with its measured tables and charts."""
+    for name, table in peers_tables().items():
+        text = fill(text, name, table)
+    return fill(text, "charts", charts("peers", "scaling", folder="../"))
+
+
+def filled_gates(text: str) -> str:
+    """docs/gates.md with its tables."""
+    tables = {"gates": gates_table(), "parity": parity_table(), "quality": quality_table()}
+    for name, table in tables.items():
+        text = fill(text, name, table)
+    return text
+
+
+def renew_commands() -> None:
+    """Run README.md's commands and write what they print; draw docs/predictions.png."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         prepare(folder)
@@ -204,14 +259,20 @@ def main() -> None:
             sys.stderr.write(f"{match['command']}\n")
             return f"```console\n$ {match['command']}\n{run(match['command'], folder)}```"
 
-        text = BLOCK.sub(renew, text)
-        README.write_text(fill(text, "int8", int8_table()), encoding="utf-8")
+        text = BLOCK.sub(renew, README.read_text(encoding="utf-8"))
+        README.write_text(text, encoding="utf-8")
         draw(folder)
-    gates = GATES.read_text(encoding="utf-8")
-    tables = {"gates": gates_table(), "parity": parity_table(), "quality": quality_table()}
-    for name, table in tables.items():
-        gates = fill(gates, name, table)
-    GATES.write_text(gates, encoding="utf-8")
+
+
+def main() -> None:
+    """Rewrite README.md, docs/gates.md, docs/performance.md and docs/predictions.png."""
+    if "--tables" not in sys.argv[1:]:
+        renew_commands()
+    for path, filled in DOCUMENTS.items():
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+DOCUMENTS = {README: filled_readme, GATES: filled_gates, PERFORMANCE: filled_performance}
 
 
 if __name__ == "__main__":
