@@ -18,7 +18,7 @@ TEXT = readme.README.read_text(encoding="utf-8")
 # What these print is of the machine: its libraries, and how its timings sort.
 OF_THE_MACHINE = ("doctor",)
 # Minutes on b1; tests/cli runs them on a small network.
-ELSEWHERE = ("quantize", "sensitivity")
+ELSEWHERE = ("compare", "evaluate", "quantize", "sensitivity")
 
 
 def labels_of(output: str) -> list[str]:
