@@ -66,8 +66,8 @@ REWRITES = (
 )
 
 
-# What each runtime is fastest with. OpenVINO takes linear layers better than the same as
-# convolutions; TensorRT has the defaults, as long as no GPU has told otherwise.
+# What each runtime gets. OpenVINO took linear layers a little better than the same as
+# convolutions; the others have the defaults, as long as nothing measured tells otherwise.
 EVERYWHERE = (
     "fold-batch-norm",
     "fold-scale",
