@@ -1,7 +1,9 @@
-"""Fetch TensorRT's Python bindings, without the library, for the conformance tests.
+"""Fetch what tests hold our files against: TensorRT's Python bindings, and Triton's schema.
 
-The wheels on PyPI hold the bindings alone, a few megabytes each. They are unpacked beside
-the environment, not installed into it: ``<prefix>/conformance/<version>/``.
+The wheels on PyPI hold the bindings without the library, a few megabytes each. They are
+unpacked beside the environment, not installed into it: ``<prefix>/conformance/<version>/``.
+So is Triton's client, whose wheel has the definition of its configuration files; installing
+it would bring down protobuf and ml_dtypes.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ from pathlib import Path
 DISTRIBUTION = "tensorrt-cu13-bindings"
 # The oldest release supported, the last of its major, and the newest.
 VERSIONS = ("10.13.3.9.post1", "10.16.1.11", "11.4.0.106")
+TRITON_CLIENT, TRITON_VERSION = "tritonclient", "2.73.0"
 
 
 def folder_of(version: str) -> Path:
-    """Where that release's bindings lie, for the interpreter that asks."""
+    """Where that release lies, for the interpreter that asks."""
     return Path(sys.prefix) / "conformance" / version
 
 
-def fetch(version: str) -> Path:
+def fetch(version: str, distribution: str = DISTRIBUTION) -> Path:
     """Download and unpack one release, unless it is there; its folder."""
     target = folder_of(version)
     if target.is_dir():
@@ -31,7 +34,7 @@ def fetch(version: str) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         # pip picks the wheel of the running interpreter.
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        pip += ["--only-binary=:all:", "--dest", scratch, f"{DISTRIBUTION}=={version}"]
+        pip += ["--only-binary=:all:", "--dest", scratch, f"{distribution}=={version}"]
         subprocess.run(pip, check=True)
         (wheel,) = Path(scratch).glob("*.whl")
         unpacked = Path(scratch) / "unpacked"
@@ -45,6 +48,7 @@ def main() -> None:
     """Fetch them all."""
     for version in VERSIONS:
         sys.stdout.write(f"{fetch(version)}\n")
+    sys.stdout.write(f"{fetch(TRITON_VERSION, TRITON_CLIENT)}\n")
 
 
 if __name__ == "__main__":

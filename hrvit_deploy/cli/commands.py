@@ -17,6 +17,7 @@ from hrvit_deploy.cli.calibrating import calibrate
 from hrvit_deploy.cli.choosing import given_or_newest
 from hrvit_deploy.cli.comparing import compare
 from hrvit_deploy.cli.console import Terminal, now, print_json
+from hrvit_deploy.cli.embedding import embed
 from hrvit_deploy.cli.judging import evaluate, predict
 from hrvit_deploy.cli.quantizing import quantize, sensitivity
 from hrvit_deploy.errors import UsageError
@@ -389,3 +390,4 @@ app.command()(quantize)
 app.command()(sensitivity)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(embed)
