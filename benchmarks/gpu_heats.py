@@ -1,0 +1,312 @@
+"""Contenders of one case timed in heats: a few at a time, in turn, beside the same anchor.
+
+A process that stays open keeps its memory on the GPU, and a hundred of them would not fit.
+So a case is timed in heats of a few contenders each, interleaved round by round, with the
+anchor in every one: what a contender gains is its ratio to the anchor of its own heat. The
+rows of a heat are on disk before the next one opens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from gpu_contenders import CUDA, DEVICE_MS, FACTORY, SERIES, Entry, Job
+from gpu_turns import Times, read_book
+
+from hrvit_deploy.errors import HrvitDeployError
+from hrvit_deploy.measure.supervise import Worker
+from hrvit_deploy.progress import Progress
+from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
+
+PERCENTILES = (50, 90, 99)
+# Rounds that a heat takes whatever the time: of fewer, a median says little.
+FEWEST_ROUNDS = 3
+# What a turn takes besides its timed runs, in seconds: settling, copies, the pause.
+TURN_OVERHEAD_S = 1.0
+OUT_OF_MEMORY = ("out of memory", "OutOfMemory", "OUT_OF_MEMORY", "Failed to allocate memory")
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a heat is.
+
+    Attributes:
+        rounds: Turns that each contender takes.
+        turn_s: How long the timed runs of one series of a turn take, in seconds.
+        per_heat: Contenders in a heat, the anchor among them.
+        pause_s: Idle seconds before each turn.
+        timeout_s: Longest wait for one contender to be built and opened, in seconds.
+    """
+
+    rounds: int = 10
+    turn_s: float = 0.4
+    per_heat: int = 8
+    pause_s: float = 0.1
+    timeout_s: float = 1800.0
+
+    def turn_total_s(self) -> float:
+        """A turn has two series: with copies and without."""
+        return 2 * self.turn_s + self.pause_s + TURN_OVERHEAD_S
+
+
+class Deadline:
+    """How much of the time given is left."""
+
+    def __init__(
+        self, limit_s: float | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._end = None if limit_s is None else clock() + limit_s
+
+    @property
+    def left_s(self) -> float:
+        """Infinite without a limit."""
+        return float("inf") if self._end is None else self._end - self._clock()
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one contender; None where ``error`` says why.
+
+    Attributes:
+        heat: Which of the case's heats it was timed in.
+        times: Series of :mod:`gpu_turns` to its percentiles, mean and number of runs.
+        speedup: Median of the anchor in the same heat over its own, by the device's clock.
+        round_ms: Median of each round, by the device's clock.
+        relative_error: The largest, in deviations of eager FP32's answer.
+        agreement: Share of images or pixels that keep eager FP32's class.
+        gpu_mib: What its process added to the GPU's memory in use.
+    """
+
+    name: str
+    form: str
+    runtime: str
+    precision: str
+    captured: bool
+    heat: int = 0
+    rounds: int = 0
+    times: dict[str, dict[str, float]] = field(default_factory=dict)
+    speedup: float | None = None
+    round_ms: tuple[float, ...] = ()
+    max_abs_error: float | None = None
+    relative_error: float | None = None
+    mean_error: float | None = None
+    agreement: float | None = None
+    first_run_s: float | None = None
+    open_s: float | None = None
+    gpu_mib: float | None = None
+    host_mib: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def median_ms(self) -> float | None:
+        """By the device's clock, without copies."""
+        return self.times[DEVICE_MS]["p50"] if self.times else None
+
+
+def row_of(entry: Entry, **known: Any) -> Row:
+    return Row(
+        name=entry.name,
+        form=str(entry.form),
+        runtime=str(entry.runtime),
+        precision=str(entry.precision),
+        captured=entry.captured,
+        **known,
+    )
+
+
+@dataclass
+class Entrant:
+    """A contender on its way through a heat."""
+
+    entry: Entry
+    job: Job
+    worker: Worker | None = None
+    opened: dict[str, Any] = field(default_factory=dict)
+    host_mib: float | None = None
+    gpu_mib: float | None = None
+    error: str = ""
+
+    @property
+    def book(self) -> Path:
+        return Path(self.job.book)
+
+    def open(self, worker: Worker, contender: Contender, timeout_s: float) -> None:
+        """Build and open it in that worker; the first turn tells its memory."""
+        self.worker = worker
+        with self._or_out():
+            self.opened = worker.open(contender, FACTORY, timeout_s)
+        self.turn(timeout_s)
+        # That turn was the first with other processes starting beside it.
+        self.book.unlink(missing_ok=True)
+
+    def turn(self, timeout_s: float) -> None:
+        """One turn; nothing once it is out."""
+        if self.worker is None or self.error:
+            return
+        with self._or_out():
+            answer = self.worker.ask({"settle": 0, "count": 1}, timeout_s)
+            self.host_mib, self.gpu_mib = answer["peak_mib"], answer["gpu_mib"]
+
+    @contextmanager
+    def _or_out(self) -> Iterator[None]:
+        """What fails in here is the row's reason, and ends its process."""
+        try:
+            yield
+        except HrvitDeployError as error:
+            self.error = error.message
+            if self.worker is not None:
+                self.worker.close()
+
+
+@dataclass(frozen=True)
+class Heat:
+    """What came of one.
+
+    Attributes:
+        rows: Of all that were timed or cannot run, the anchor first.
+        crowded: Names of those that found no memory beside the others.
+        late: Names of those that the time given did not suffice to open.
+    """
+
+    rows: tuple[Row, ...]
+    crowded: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
+
+
+def run_heat(
+    jobs: Sequence[tuple[Entry, Job]],
+    pace: Pace,
+    deadline: Deadline,
+    progress: Progress,
+    *,
+    number: int = 1,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Heat:
+    """Time contenders in turn.
+
+    Args:
+        jobs: The first is the anchor.
+        pace: Rounds, turns and pauses.
+        deadline: When to be done.
+        progress: Advanced once a turn.
+        number: Of the heat.
+        sleep: Waits that many seconds.
+    """
+    entrants = [Entrant(entry, job) for entry, job in jobs]
+    with ExitStack() as processes:
+        late = _open_all(entrants, pace, deadline, progress, processes)
+        if not entrants or entrants[0].entry != jobs[0][0]:
+            # Without the anchor there is nothing to hold the others against.
+            return Heat((), late=tuple(entry.name for entry, _ in jobs))
+        step = progress.start("Timing", pace.rounds * len(entrants))
+        rounds, fewest = 0, min(FEWEST_ROUNDS, pace.rounds)
+        while rounds < pace.rounds and (
+            rounds < fewest or deadline.left_s > _round_s(entrants, pace)
+        ):
+            # Back and forth, so that none always runs in the wake of the same other.
+            for entrant in entrants if rounds % 2 == 0 else entrants[::-1]:
+                if not entrant.error:
+                    sleep(pace.pause_s)
+                    entrant.turn(pace.timeout_s)
+                step.advance()
+            rounds += 1
+        step.finish()
+    return _conclude(entrants, late, number)
+
+
+def _round_s(entrants: Sequence[Entrant], pace: Pace) -> float:
+    return pace.turn_total_s() * sum(not entrant.error for entrant in entrants)
+
+
+def _open_all(
+    entrants: list[Entrant],
+    pace: Pace,
+    deadline: Deadline,
+    progress: Progress,
+    processes: ExitStack,
+) -> list[Entrant]:
+    """Open them one by one; takes out and gives those that time did not suffice for."""
+    step = progress.start("Building and opening", len(entrants))
+    late: list[Entrant] = []
+    for entrant in list(entrants):
+        # What is open already needs its rounds.
+        kept_s = (FEWEST_ROUNDS + 1) * pace.turn_total_s() * (len(entrants) - len(late))
+        allowed_s = min(pace.timeout_s, deadline.left_s - kept_s)
+        if allowed_s > 0:
+            contender = _contender(entrant)
+            worker = processes.enter_context(Worker(contender))
+            entrant.open(worker, contender, allowed_s)
+            if entrant.error:
+                progress.warn(f"{entrant.entry.name} is out: {entrant.error}")
+        in_time = allowed_s >= pace.timeout_s or "gave no answer" not in entrant.error
+        if allowed_s <= 0 or not in_time:
+            late.append(entrant)
+            entrants.remove(entrant)
+        step.advance()
+    step.finish()
+    return late
+
+
+def _contender(entrant: Entrant) -> Contender:
+    path = Path(entrant.job.book).with_suffix(".job.json")
+    path.write_bytes(msgspec.json.encode(entrant.job))
+    entrant.book.unlink(missing_ok=True)
+    provider = Provider.CUDA if entrant.job.device == CUDA else Provider.CPU
+    return Contender(entrant.entry.name, ContenderKind.ONNX, str(path), provider=provider)
+
+
+def _conclude(entrants: Sequence[Entrant], late: Sequence[Entrant], number: int) -> Heat:
+    crowded = [
+        entrant.entry.name
+        for entrant in entrants[1:]
+        if len(entrants) > 2 and any(words in entrant.error for words in OUT_OF_MEMORY)
+    ]
+    books = [read_book(entrant.book) if not entrant.error else [] for entrant in entrants]
+    anchor = _median(books[0]) if books and books[0] else None
+    rows = [
+        _row(entrant, book, anchor, number)
+        for entrant, book in zip(entrants, books, strict=True)
+        if entrant.entry.name not in crowded
+    ]
+    return Heat(tuple(rows), tuple(crowded), tuple(entrant.entry.name for entrant in late))
+
+
+def _row(entrant: Entrant, book: list[Times], anchor: float | None, number: int) -> Row:
+    if entrant.error:
+        return row_of(entrant.entry, heat=number, error=entrant.error)
+    settings = dict(entrant.opened["settings"])
+    names = ("max_abs_error", "relative_error", "mean_error", "agreement", "first_run_s")
+    measured = {name: settings.pop(name, None) for name in names}
+    return row_of(
+        entrant.entry,
+        heat=number,
+        rounds=len(book),
+        times={name: summary(book, name) for name in SERIES},
+        speedup=None if anchor is None else anchor / _median(book),
+        round_ms=tuple(round(float(np.median(turn[DEVICE_MS])), 4) for turn in book),
+        open_s=entrant.opened["open_s"],
+        gpu_mib=entrant.gpu_mib if entrant.job.device == CUDA else None,
+        host_mib=entrant.host_mib,
+        settings=settings,
+        **measured,
+    )
+
+
+def summary(book: Sequence[Times], series: str) -> dict[str, float]:
+    """Percentiles, mean and number of all timed runs of a series, in milliseconds."""
+    times = [time_ms for turn in book for time_ms in turn[series]]
+    found = {f"p{p}": float(np.percentile(times, p)) for p in PERCENTILES}
+    return {**found, "mean": float(np.mean(times)), "runs": len(times)}
+
+
+def _median(book: Sequence[Times]) -> float:
+    return summary(book, DEVICE_MS)["p50"]
