@@ -6,6 +6,7 @@ import ctypes
 import functools
 import importlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,54 @@ class Cuda:
     def destroy_stream(self, stream: int) -> None:
         """Give a stream back."""
         self.checked("destroy a stream", self.runtime.cudaStreamDestroy(stream))
+
+    def capture(self, stream: int, work: Callable[[], None]) -> int:
+        """What the work queues on the stream, as a graph to launch; nothing of it runs yet.
+
+        Args:
+            stream: Where the work queues.
+            work: Queues; it may neither wait for the stream nor allocate.
+
+        Returns:
+            Handle of the graph, for :meth:`launch` and :meth:`destroy_graph`.
+
+        Raises:
+            RunnerError: The work failed, or something in it cannot be captured; the stream
+                takes work again.
+        """
+        try:
+            return self._capture(stream, work)
+        except BaseException:
+            # Else the next call would be told of it.
+            self.runtime.cudaGetLastError()
+            raise
+
+    def launch(self, graph: int, stream: int) -> None:
+        """Queue all that a graph holds."""
+        self.checked("launch a graph", self.runtime.cudaGraphLaunch(graph, stream))
+
+    def destroy_graph(self, graph: int) -> None:
+        """Give a graph back."""
+        self.checked("destroy a graph", self.runtime.cudaGraphExecDestroy(graph))
+
+    def _capture(self, stream: int, work: Callable[[], None]) -> int:
+        runtime = self.runtime
+        # Other threads may allocate meanwhile: only this one's calls count.
+        mode = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self.checked("begin a capture", runtime.cudaStreamBeginCapture(stream, mode))
+        try:
+            work()
+        except BaseException:
+            status, half = runtime.cudaStreamEndCapture(stream)
+            if status == runtime.cudaError_t.cudaSuccess:
+                runtime.cudaGraphDestroy(half)
+            raise
+        graph = self.checked("end a capture", runtime.cudaStreamEndCapture(stream))
+        try:
+            made = runtime.cudaGraphInstantiate(graph, 0)
+            return int(self.checked("make a graph of what was captured", made))
+        finally:
+            runtime.cudaGraphDestroy(graph)
 
     def _hint(self, status: Any) -> str:
         errors = self.runtime.cudaError_t

@@ -7,6 +7,7 @@ import ctypes
 import json
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hrvit_deploy.errors import MissingDependency, RunnerError, UsageError
 from hrvit_deploy.runners.contender import Provider
 from hrvit_deploy.runners.cores import usable_cores
 from hrvit_deploy.runners.inputs import Signature, check_inputs, register_bfloat16
+from hrvit_deploy.runners.pool import check_concurrency
 from hrvit_deploy.runners.protocol import Closing, Inputs, NodeTime, Outputs
 
 # First the one asked for, then those its unsupported nodes may fall to.
@@ -30,7 +32,7 @@ PROVIDERS = {
     ),
 }
 INSTALL = {
-    Provider.CPU: "pip install 'hrvit-deploy[cpu]'",
+    Provider.CPU: "pip install 'hrvit-deploy[runtime]', or [cpu] to export, too",
     Provider.CUDA: "pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'"
     " on a machine with an NVIDIA driver",
     Provider.TENSORRT: "pip uninstall onnxruntime, then pip install"
@@ -55,7 +57,7 @@ BFLOAT16_PROTO = 16
 
 
 class OnnxRuntimeRunner(Closing):
-    """A session on one graph.
+    """A session on one graph. Threads may share it.
 
     Attributes:
         signature: Input name to its type, as a NumPy name, and shape; a string stands
@@ -68,6 +70,7 @@ class OnnxRuntimeRunner(Closing):
         *,
         provider: Provider = Provider.CPU,
         threads: int | None = None,
+        concurrency: int | None = None,
         optimize: bool = True,
         profiled: bool = False,
     ) -> None:
@@ -77,16 +80,20 @@ class OnnxRuntimeRunner(Closing):
             path: An ``.onnx`` file.
             provider: Where it runs.
             threads: On the CPU; None for one per usable physical core.
+            concurrency: Runs at once at most, which share the threads; None for as many
+                as there are callers.
             optimize: Whether onnxruntime fuses and rewrites the graph first.
             profiled: Whether it times every node, for :meth:`node_times`.
 
         Raises:
             MissingDependency: onnxruntime or the provider is not installed.
             RunnerError: The graph cannot be loaded.
-            UsageError: Fewer threads than one.
+            UsageError: Fewer threads than one, or no runs at once.
         """
         if threads is not None and threads < 1:
             raise UsageError(f"cannot run on {threads} threads", "give 1 or more")
+        if concurrency is not None:
+            check_concurrency(concurrency)
         library = load_library(provider)
         options = library.SessionOptions()
         options.intra_op_num_threads = threads or usable_cores()
@@ -99,6 +106,11 @@ class OnnxRuntimeRunner(Closing):
         if self._trace is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(self._trace.name) / "trace")
+        self._turn: contextlib.AbstractContextManager[Any] = (
+            contextlib.nullcontext()
+            if concurrency is None
+            else threading.BoundedSemaphore(concurrency)
+        )
         self.name = f"onnxruntime-{provider}"
         self.device = provider.device
         self._library = library
@@ -120,13 +132,16 @@ class OnnxRuntimeRunner(Closing):
 
     def run(self, inputs: Inputs) -> Outputs:
         """One batch of host arrays through the graph; see the protocol."""
-        if self._session is None:
+        # Held until the end: another thread may close meanwhile.
+        session = self._session
+        if session is None:
             raise RunnerError(f"{self.name} is closed", "open another runner")
         checked = check_inputs(inputs, self.signature)
         try:
-            if self._bfloat16:
-                return self._run_values(checked)
-            arrays = self._session.run(self._output_names, checked)
+            with self._turn:
+                if self._bfloat16:
+                    return self._run_values(session, checked)
+                arrays = session.run(self._output_names, checked)
         except Exception as error:
             raise RunnerError(
                 f"onnxruntime failed: {_first_line(error)}",
@@ -152,7 +167,7 @@ class OnnxRuntimeRunner(Closing):
         self._trace = None
         return times
 
-    def _run_values(self, inputs: dict[str, NDArray[Any]]) -> Outputs:
+    def _run_values(self, session: Any, inputs: dict[str, NDArray[Any]]) -> Outputs:
         """As :meth:`run`, for graphs whose inputs or outputs NumPy has no type for."""
         make = self._library.OrtValue
         values = {
@@ -161,7 +176,7 @@ class OnnxRuntimeRunner(Closing):
             else make.ortvalue_from_numpy(array)
             for name, array in inputs.items()
         }
-        results = self._session.run_with_ort_values(self._output_names, values)
+        results = session.run_with_ort_values(self._output_names, values)
         return {
             name: _to_numpy(value)
             for name, value in zip(self._output_names, results, strict=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from hrvit_deploy.artefact import Artefact, Manifest, Preparation, open_artefact
 from hrvit_deploy.options import ONNXRUNTIME_OPSET, InputFormat, Precision
 from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
+from hrvit_deploy.runners.direct import RunOptions, open_direct
 from hrvit_deploy.runners.protocol import Runner
 
 
@@ -31,43 +32,27 @@ def open_runner(contender: Contender, *, profiled: bool = False) -> Runner:
 
 
 def _open(contender: Contender, artefact: Artefact, folder: Path, *, profiled: bool) -> Runner:
-    match contender.kind:
-        case ContenderKind.ONNX if contender.provider is Provider.OPENVINO:
-            from hrvit_deploy.runners.openvino_ import OpenVinoRunner
+    if contender.kind in (ContenderKind.ONNX, ContenderKind.PLAN):
+        graph = artefact.path
+        # OpenVINO reads every opset and every type as they are.
+        if contender.kind is ContenderKind.ONNX and contender.provider is not Provider.OPENVINO:
+            graph = runnable_graph(artefact, contender, folder)
+        options = RunOptions(
+            provider=contender.provider,
+            threads=contender.threads,
+            inference_precision=contender.inference_precision,
+        )
+        return open_direct(artefact, options, graph=graph, profiled=profiled)
+    from hrvit_deploy.runners.reference import reference_network
+    from hrvit_deploy.runners.torch_ import CompiledRunner, EagerRunner
 
-            # It reads every opset and every type as they are.
-            return OpenVinoRunner(
-                artefact.path,
-                threads=contender.threads,
-                precision=contender.inference_precision,
-                profiled=profiled,
-            )
-        case ContenderKind.ONNX:
-            from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
-
-            return OnnxRuntimeRunner(
-                runnable_graph(artefact, contender, folder),
-                provider=contender.provider,
-                threads=contender.threads,
-                # It moves an E4M3 DequantizeLinear past a Transpose that takes no E4M3.
-                optimize=artefact.manifest.precision is not Precision.FP8,
-                profiled=profiled,
-            )
-        case ContenderKind.PLAN:
-            from hrvit_deploy.runners.tensorrt_ import TensorRTRunner
-
-            return TensorRTRunner(artefact)
-        case ContenderKind.EAGER | ContenderKind.COMPILE:
-            from hrvit_deploy.runners.reference import reference_network
-            from hrvit_deploy.runners.torch_ import CompiledRunner, EagerRunner
-
-            compiled = contender.kind is ContenderKind.COMPILE
-            return (CompiledRunner if compiled else EagerRunner)(
-                reference_network(artefact.manifest, contender.checkpoint),
-                output=artefact.manifest.outputs[0].name,
-                device=contender.provider.device,
-                threads=contender.threads,
-            )
+    compiled = contender.kind is ContenderKind.COMPILE
+    return (CompiledRunner if compiled else EagerRunner)(
+        reference_network(artefact.manifest, contender.checkpoint),
+        output=artefact.manifest.outputs[0].name,
+        device=contender.provider.device,
+        threads=contender.threads,
+    )
 
 
 def runnable_graph(artefact: Artefact, contender: Contender, folder: Path) -> Path:

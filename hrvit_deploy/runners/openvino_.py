@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from hrvit_deploy.errors import MissingDependency, RunnerError, UsageError
 from hrvit_deploy.runners.contender import InferencePrecision, Provider
 from hrvit_deploy.runners.cores import usable_cores
 from hrvit_deploy.runners.inputs import Signature, check_inputs, register_bfloat16
+from hrvit_deploy.runners.pool import Pool, check_concurrency
 from hrvit_deploy.runners.protocol import Closing, Inputs, NodeTime, Outputs
 
 DEVICE = "CPU"
@@ -36,9 +36,7 @@ NUMPY_TYPES = {
 
 
 class OpenVinoRunner(Closing):
-    """A graph compiled for the CPU, one run at a time.
-
-    Threads may share it: they take turns.
+    """A graph compiled for the CPU. Threads may share it.
 
     Attributes:
         signature: Input name to its type, as a NumPy name, and shape; ``?`` stands for a
@@ -50,6 +48,7 @@ class OpenVinoRunner(Closing):
         path: Path,
         *,
         threads: int | None = None,
+        concurrency: int | None = None,
         precision: InferencePrecision = InferencePrecision.F32,
         profiled: bool = False,
     ) -> None:
@@ -57,7 +56,9 @@ class OpenVinoRunner(Closing):
 
         Args:
             path: An ``.onnx`` file.
-            threads: None for one per usable physical core.
+            threads: In all; None for one per usable physical core.
+            concurrency: Runs at once at most, which share the threads; None for one, which
+                has them all and answers soonest. Threads that share a runner take turns.
             precision: What floating products are computed in; narrower tensors are
                 widened to it, and not rounded between.
             profiled: Whether it times every node, for :meth:`node_times`.
@@ -65,24 +66,26 @@ class OpenVinoRunner(Closing):
         Raises:
             MissingDependency: OpenVINO is not installed.
             RunnerError: The graph cannot be loaded.
-            UsageError: Fewer threads than one.
+            UsageError: Fewer threads than one, or no runs at once.
         """
         if threads is not None and threads < 1:
             raise UsageError(f"cannot run on {threads} threads", "give 1 or more")
+        most = 1 if concurrency is None else concurrency
+        check_concurrency(most)
         library = load_library()
         core = library.Core()
         config: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads or usable_cores(),
         }
+        if most > 1:
+            config["NUM_STREAMS"] = most
         if profiled:
             config["PERF_COUNT"] = True
         self._profiled = profiled
         if precision is InferencePrecision.F32:
             config["INFERENCE_PRECISION_HINT"] = "f32"
         compiled, quantized = _compile(library, core, path, config)
-        self._turn = threading.Lock()
-        self._request: Any = compiled.create_infer_request()
         self.settings: dict[str, Any] = {
             **settings(core, compiled),
             **quantized,
@@ -91,6 +94,8 @@ class OpenVinoRunner(Closing):
         computed_in = self.settings["inference_precision"]
         self.name = "openvino-cpu" + ("" if computed_in == "f32" else f"-{computed_in}")
         self.device = Provider.OPENVINO.device
+        self._compiled = compiled
+        self._requests: Pool[Any] = Pool(self.name, most, self._request, lambda _: None)
         # Friendly names are the graph's own; other names are of tensors merged with these.
         self.signature: Signature = {
             port.node.friendly_name: (_numpy_name(port.element_type), _shape(port))
@@ -101,41 +106,46 @@ class OpenVinoRunner(Closing):
 
     def run(self, inputs: Inputs) -> Outputs:
         """One batch of host arrays through the graph; see the protocol."""
-        with self._turn:
-            if self._request is None:
-                raise RunnerError(f"{self.name} is closed", "open another runner")
-            checked = check_inputs(inputs, self.signature)
-            feed = {self._places[name]: array for name, array in checked.items()}
-            try:
-                self._request.infer(feed, share_inputs=True, share_outputs=True)
-            except Exception as error:
-                raise RunnerError(
-                    f"OpenVINO failed: {_reason(error)}",
-                    "run the graph in onnxruntime, with --provider cpu",
-                ) from error
-            # The next run writes into the same tensors: hand out copies.
-            return {
-                name: _to_numpy(self._request.get_output_tensor(place))
-                for place, name in enumerate(self._output_names)
-            }
+        with self._requests.taken() as request:
+            return self._infer(request, inputs)
 
     def node_times(self, inputs: Inputs, runs: int) -> list[NodeTime]:
         """Run so often, and tell what each node took that was not merged into another."""
         if not self._profiled:
             raise RunnerError(f"{self.name} is not profiled", "open it with profiled=True")
         total: dict[tuple[str, str], float] = {}
-        for _ in range(runs):
-            self.run(inputs)
-            for info in self._request.profiling_info:
-                if info.status == info.Status.EXECUTED:
-                    node = (info.node_name, info.node_type)
-                    total[node] = total.get(node, 0.0) + info.real_time.total_seconds()
+        with self._requests.taken() as request:
+            for _ in range(runs):
+                self._infer(request, inputs)
+                for info in request.profiling_info:
+                    if info.status == info.Status.EXECUTED:
+                        node = (info.node_name, info.node_type)
+                        total[node] = total.get(node, 0.0) + info.real_time.total_seconds()
         return [NodeTime(*node, 1000 * seconds / runs) for node, seconds in total.items()]
 
     def close(self) -> None:
-        """Free the graph; closing twice is harmless."""
-        with self._turn:
-            self._request = None
+        """Wait for those who run, and free the graph; closing twice is harmless."""
+        self._requests.close()
+        self._compiled = None
+
+    def _request(self) -> Any:
+        return self._compiled.create_infer_request()
+
+    def _infer(self, request: Any, inputs: Inputs) -> Outputs:
+        checked = check_inputs(inputs, self.signature)
+        feed = {self._places[name]: array for name, array in checked.items()}
+        try:
+            request.infer(feed, share_inputs=True, share_outputs=True)
+        except Exception as error:
+            raise RunnerError(
+                f"OpenVINO failed: {_reason(error)}",
+                "run the graph in onnxruntime, with --provider cpu",
+            ) from error
+        # The next run writes into the same tensors: hand out copies.
+        return {
+            name: _to_numpy(request.get_output_tensor(place))
+            for place, name in enumerate(self._output_names)
+        }
 
 
 def load_library() -> Any:

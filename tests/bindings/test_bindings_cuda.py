@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import ast
+import inspect
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,6 +108,66 @@ def test_a_failed_call_says_what_and_how_to_mend_it(status: Error, hint: str) ->
     with pytest.raises(RunnerError, match=f"could not allocate 8 bytes .*: {status.name}") as e:
         Cuda(runtime).malloc(8)
     assert hint in e.value.hint
+
+
+def test_a_stream_s_work_becomes_a_graph() -> None:
+    runtime = FakeRuntime()
+    cuda = Cuda(runtime)
+    stream, device, host = cuda.stream(), cuda.malloc(8), cuda.malloc_host(8)
+    values = host_view(host, np.dtype(np.float32), (2,))
+    graph = cuda.capture(stream, lambda: cuda.copy(device, host, 8, stream))
+    assert runtime.copied == 0, "captured work does not run"
+    for value in (3, 5):
+        values[...] = value
+        cuda.launch(graph, stream)
+        cuda.synchronize(stream)
+        assert host_view(device, np.dtype(np.float32), (2,)).tolist() == [value, value]
+    assert list(runtime.graphs) == [graph], "what it was made of is destroyed"
+    cuda.destroy_graph(graph)
+    assert not runtime.graphs
+
+
+def uses_of_runtime(tree: ast.AST) -> dict[str, set[int]]:
+    """What a source asks of the runtime, and with how many arguments it calls it."""
+    found: dict[str, set[int]] = {}
+    nodes = list(ast.walk(tree))
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("runtime"):
+            found[node.attr] = set()
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            found.get(node.func.attr, set()).add(len(node.args))
+    return found
+
+
+def test_all_that_is_used_of_cuda_exists() -> None:
+    from cuda.bindings import runtime
+
+    uses = uses_of_runtime(ast.parse(inspect.getsource(cuda_)))
+    # A reader that lost the thread would find nothing wrong.
+    assert {"cudaGraphInstantiate", "cudaMallocHost", "cudaStreamCaptureMode"} <= set(uses)
+    for name, calls in uses.items():
+        real = getattr(runtime, name)
+        for count in calls:
+            assert len(inspect.signature(real).parameters) == count, name
+    modes = runtime.cudaStreamCaptureMode
+    assert modes.cudaStreamCaptureModeThreadLocal is not None
+    assert runtime.cudaMemcpyKind.cudaMemcpyDefault is not None
+
+
+def test_the_stand_in_has_nothing_that_cuda_has_not() -> None:
+    from cuda.bindings import runtime
+
+    ours: dict[str, Any] = {
+        name: member for name, member in vars(FakeRuntime).items() if name.startswith("cuda")
+    }
+    assert len(ours) > 15
+    for name, member in ours.items():
+        real = getattr(runtime, name)
+        if inspect.isfunction(member):
+            parameters = list(inspect.signature(member).parameters)[1:]
+            assert len(parameters) == len(inspect.signature(real).parameters), name
+    assert {error.name for error in Error} <= set(runtime.cudaError_t.__members__)
 
 
 @pytest.mark.gpu

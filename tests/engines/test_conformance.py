@@ -21,7 +21,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "hrvit_deploy"
 TENSORRT_ONLY = {"engines/timing_cache.py"}
-RTX_ONLY = {"engines/capabilities.py"}
+RTX_ONLY = {"engines/capabilities.py", "runners/rtx.py"}
 FETCH = runpy.run_path(str(ROOT / "tools" / "fetch_bindings.py"))
 VERSIONS = FETCH["VERSIONS"]
 NEWEST = VERSIONS[-1]

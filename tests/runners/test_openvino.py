@@ -424,34 +424,77 @@ print([name for name in sys.modules if name.startswith("openvino_telemetry")])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_run_waits_for_another(doubling: Path) -> None:
-    class Slow:
-        inside = 0
+class Slow:
+    """A request that fails when it is used by two, and counts how many are at it."""
 
-        def infer(self, *_: object, **__: object) -> None:
-            self.inside += 1
-            assert self.inside == 1
-            time.sleep(0.02)
-            self.inside -= 1
+    at_once, most = 0, 0
 
-        def get_output_tensor(self, place: int) -> Any:
-            return openvino.Tensor(floats(1, 3))
+    def __init__(self) -> None:
+        self.inside = False
 
-    with OpenVinoRunner(doubling, threads=1) as runner, ThreadPoolExecutor(3) as pool:
-        runner._request = Slow()
-        given = list(pool.map(lambda _: runner.run({"image": floats(1, 3)}), range(6)))
-    assert len(given) == 6
+    def infer(self, *_: object, **__: object) -> None:
+        assert not self.inside
+        self.inside = True
+        Slow.at_once += 1
+        Slow.most = max(Slow.most, Slow.at_once)
+        time.sleep(0.02)
+        Slow.at_once -= 1
+        self.inside = False
+
+    def get_output_tensor(self, place: int) -> Any:
+        return openvino.Tensor(floats(1, 3))
 
 
-def test_threads_share_a_runner(segmenter: Artefact) -> None:
+@pytest.mark.parametrize("concurrency", [None, 2])
+def test_so_many_run_at_once_and_others_wait(
+    doubling: Path, concurrency: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Slow, "most", 0)
+    with (
+        OpenVinoRunner(doubling, threads=2, concurrency=concurrency) as runner,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        runner._requests._make = Slow
+        given = list(pool.map(lambda _: runner.run({"image": floats(1, 3)}), range(8)))
+        assert runner.settings["streams"] == (concurrency or 1)
+        assert runner.settings["threads"] == 2
+    assert len(given) == 8
+    assert Slow.most == (concurrency or 1)
+
+
+def test_no_runs_at_once_are_refused(doubling: Path) -> None:
+    with pytest.raises(UsageError, match="0 runs at a time"):
+        OpenVinoRunner(doubling, concurrency=0)
+
+
+@pytest.mark.parametrize("concurrency", [None, 2])
+def test_threads_share_a_runner(segmenter: Artefact, concurrency: int | None) -> None:
     images = [floats(1, 3, *SIZE, seed=seed) for seed in range(2)]
-    with OpenVinoRunner(segmenter.path, threads=1) as runner:
+    with OpenVinoRunner(segmenter.path, threads=2, concurrency=concurrency) as runner:
         alone = [runner.run({"image": image})["logits"] for image in images]
-        with ThreadPoolExecutor(2) as pool:
-            beside = list(pool.map(lambda i: runner.run({"image": images[i % 2]}), range(12)))
+        with ThreadPoolExecutor(8) as pool:
+            beside = list(pool.map(lambda i: runner.run({"image": images[i % 2]}), range(24)))
     assert np.abs(alone[0] - alone[1]).max() > 0.1
     for index, given in enumerate(beside):
         np.testing.assert_array_equal(given["logits"], alone[index % 2])
+
+
+def test_times_are_of_the_run_they_follow(doubling: Path) -> None:
+    class Told(Slow):
+        @property
+        def profiling_info(self) -> list[Any]:
+            assert not self.inside, "somebody else runs"
+            return []
+
+    feed = {"image": floats(1, 3)}
+    with (
+        OpenVinoRunner(doubling, threads=1, profiled=True) as runner,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        runner._requests._make = Told
+        running = [pool.submit(runner.run, feed) for _ in range(3)]
+        assert runner.node_times(feed, 3) == []
+        assert all(run.result(5) for run in running)
 
 
 @pytest.mark.parametrize("given", [TensorProto.FLOAT, TensorProto.BFLOAT16])
