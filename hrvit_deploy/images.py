@@ -62,8 +62,7 @@ def load_image(path: Path) -> Pixels:
     """
     try:
         with Image.open(path) as image:
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image), path)
+            return to_rgb(image, str(path))
     except InputError:
         raise
     except FileNotFoundError as error:
@@ -79,9 +78,28 @@ def load_image(path: Path) -> Pixels:
         ) from error
 
 
-def _to_rgb(image: Image.Image, path: Path) -> Pixels:
+def to_rgb(image: Image.Image, name: str) -> Pixels:
+    """A picture that Pillow opened, as :func:`load_image` would return it.
+
+    Args:
+        image: Of any mode.
+        name: What to call it in messages.
+
+    Raises:
+        InputError: It is broken, or holds what is no colour.
+    """
+    try:
+        image.load()
+        return _converted(ImageOps.exif_transpose(image), name)
+    except BROKEN as error:
+        raise InputError(
+            f"{name} cannot be decoded: {error}", "restore the file, or remove it"
+        ) from error
+
+
+def _converted(image: Image.Image, name: str) -> Pixels:
     if image.mode in WIDE_MODES:
-        return _from_wide(np.asarray(image), path)
+        return _from_wide(np.asarray(image), name)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         page = Image.new("RGBA", image.size, "white")
@@ -89,11 +107,11 @@ def _to_rgb(image: Image.Image, path: Path) -> Pixels:
     return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
-def _from_wide(grey: NDArray[Any], path: Path) -> Pixels:
+def _from_wide(grey: NDArray[Any], name: str) -> Pixels:
     """16-bit grey, ``H x W`` from 0 to 65535, as RGB."""
     if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > 0xFFFF:
         raise InputError(
-            f"{path} holds {grey.dtype} samples whose white nobody knows",
+            f"{name} holds {grey.dtype} samples whose white nobody knows",
             "convert it to 8 or 16 bits per channel",
         )
     # 65535 / 257 is 255; the half rounds.
