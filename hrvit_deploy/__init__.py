@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from hrvit_deploy.progress import Silent
     from hrvit_deploy.quantizing import quantize as quantize_graph
     from hrvit_deploy.request import Request
+    from hrvit_deploy.runtime.session import Session, load
 
 # Public name to the module it lives in and its name there.
 _HOMES = {
@@ -64,6 +65,7 @@ _HOMES = {
     "PredictOptions": "measure.predict:PredictOptions",
     "QuantizeOptions": "options:QuantizeOptions",
     "Request": "request:Request",
+    "Session": "runtime.session:Session",
     "Silent": "progress:Silent",
     "Task": "options:Task",
     "Variant": "model.variants:Variant",
@@ -71,6 +73,7 @@ _HOMES = {
     "calibrate_graph": "pipeline:calibrate",
     "evaluate_artefact": "pipeline:evaluate",
     "export_network": "pipeline:export",
+    "load": "runtime.session:load",
     "load_image": "images:load_image",
     "load_network": "pipeline:load",
     "load_variant": "model.variants:load_variant",
@@ -101,6 +104,7 @@ __all__ = [
     "PredictOptions",
     "QuantizeOptions",
     "Request",
+    "Session",
     "Silent",
     "Task",
     "Variant",
@@ -109,6 +113,7 @@ __all__ = [
     "calibrate_graph",
     "evaluate_artefact",
     "export_network",
+    "load",
     "load_image",
     "load_network",
     "load_variant",

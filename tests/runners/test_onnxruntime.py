@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, BoundedSemaphore
 from typing import Any
 
 import ml_dtypes
@@ -68,6 +70,46 @@ def test_strided_inputs_run(doubling: Path) -> None:
     image = floats(3, 4).T[:, ::2][:, [0, 1, 0]]
     with OnnxRuntimeRunner(doubling) as runner:
         np.testing.assert_array_equal(runner.run({"image": image})["logits"], 2 * image)
+
+
+@pytest.mark.parametrize(("concurrency", "most"), [(None, 4), (2, 2)])
+def test_so_many_run_at_once(doubling: Path, concurrency: int | None, most: int) -> None:
+    all_in, room = Barrier(most), BoundedSemaphore(most)
+
+    class Session:
+        def run(self, names: list[str], inputs: Any) -> list[Any]:
+            assert room.acquire(blocking=False)
+            all_in.wait(5)  # passed only if so many are here
+            room.release()
+            return [inputs["image"]]
+
+    with (
+        OnnxRuntimeRunner(doubling, threads=1, concurrency=concurrency) as runner,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        runner._session = Session()
+        running = [pool.submit(runner.run, {"image": floats(1, 3)}) for _ in range(4)]
+        assert all(run.result(10) for run in running)
+
+
+def test_who_runs_may_end_when_another_closes(doubling: Path) -> None:
+    runner = OnnxRuntimeRunner(doubling, threads=1)
+    real = runner._session
+
+    class Session:
+        def run(self, names: list[str], inputs: Any) -> Any:
+            runner.close()
+            return real.run(names, inputs)
+
+    runner._session = Session()
+    assert runner.run({"image": floats(1, 3)})
+    with pytest.raises(RunnerError, match="closed"):
+        runner.run({"image": floats(1, 3)})
+
+
+def test_no_runs_at_once_are_refused(doubling: Path) -> None:
+    with pytest.raises(UsageError, match="0 runs at a time"):
+        OnnxRuntimeRunner(doubling, concurrency=0)
 
 
 def test_nan_passes_through(doubling: Path) -> None:
