@@ -172,19 +172,21 @@ def give(
     managed.tensor.ndim = len(shape)
     managed.tensor.dtype = _Type(code, dtype.itemsize * BITS, 1)
     managed.tensor.shape = extents
-    managed.deleter = _delete
+    managed.deleter = _DELETE
     place = ctypes.addressof(managed)
     _handed_out[place] = (managed, extents, owner)
-    return _new(place, FRESH, _destroy)
+    return _new(place, FRESH, _DESTROY)
 
 
-@_Deleter
 def _delete(place: int) -> None:
     _handed_out.pop(place, None)
 
 
-@_Destructor
 def _destroy(capsule: int) -> None:
     # Renamed by its taker, it is the taker's to delete.
     if _is_valid_dying(capsule, FRESH):
         _delete(_pointer_of_dying(capsule, FRESH))
+
+
+# Kept for ever: whoever took an array calls them when it likes.
+_DELETE, _DESTROY = _Deleter(_delete), _Destructor(_destroy)

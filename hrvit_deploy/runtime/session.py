@@ -188,7 +188,7 @@ class Session:
         self._closed = True
         self._runner.close()
 
-    def _answers(self, images: Sequence[Any], alone: str) -> Iterator[Answer]:
+    def _answers(self, images: Sequence[Any] | Pixels, alone: str) -> Iterator[Answer]:
         for start in range(0, len(images), self._most):
             places = range(start, min(start + self._most, len(images)))
             yield from self._decided(

@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+import torch.utils.dlpack
 from numpy.typing import NDArray
 
 from hrvit_deploy.errors import RunnerError
@@ -58,7 +59,7 @@ def test_what_torch_hands_out_is_read(dtype: torch.dtype, name: str) -> None:
     assert (taken.shape, taken.strides) == ((1, 3, 4), (12, 4, 1))
     assert (taken.dtype.name, taken.device) == (name, (dlpack.CPU, 0))
     raw = (ctypes.c_uint8 * (12 * taken.dtype.itemsize)).from_address(taken.address)
-    held = np.frombuffer(raw, taken.dtype).reshape(3, 4)
+    held = np.frombuffer(bytes(raw), taken.dtype).reshape(3, 4)
     np.testing.assert_array_equal(held.astype(np.float64), tensor[0].double().numpy())
     taken.release()
 
@@ -90,10 +91,12 @@ def test_a_capsule_is_used_up() -> None:
 def test_what_is_handed_out_is_read_by_torch_and_numpy() -> None:
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     lender, before = Lender(array, (dlpack.CPU, 0)), handed_out()
-    tensor = torch.from_dlpack(lender)
+    tensor = torch.utils.dlpack.from_dlpack(lender)
     assert tensor.data_ptr() == array.ctypes.data
     np.testing.assert_array_equal(tensor.numpy(), array)
-    wide = torch.from_dlpack(Lender(array.astype(ml_dtypes.bfloat16), (dlpack.CPU, 0)))
+    wide = torch.utils.dlpack.from_dlpack(
+        Lender(array.astype(ml_dtypes.bfloat16), (dlpack.CPU, 0))
+    )
     assert wide.dtype is torch.bfloat16
     np.testing.assert_array_equal(np.from_dlpack(lender), array)
     assert handed_out() > before
@@ -113,7 +116,8 @@ def test_an_array_on_the_gpu_is_told_by_dlpack() -> None:
     before = handed_out()
     found = device_array("images", lender, stream=77)
     assert found is not None
-    assert (found.shape, found.dtype) == ((2, 3), np.float32)
+    assert found.shape == (2, 3)
+    assert found.dtype == np.dtype(np.float32)
     assert found.address == lender.array.ctypes.data
     # Its owner has our stream wait, so that nothing is left for us to wait for.
     assert (lender.streams, found.stream) == ([77], None)

@@ -43,8 +43,12 @@ def plan(folder: Path, words: str = "", **engine: Any) -> Artefact:
     """A plan whose bytes are words that the fake library understands."""
     path = folder / "tiny-trt.plan"
     path.write_bytes(words.encode())
-    facts = {"backend": "tensorrt", "version": "10.16.1.11"} | engine
-    facts = {"compute_capabilities": ("8.9",)} | facts
+    facts: dict[str, Any] = {
+        "backend": "tensorrt",
+        "version": "10.16.1.11",
+        "compute_capabilities": ("8.9",),
+    }
+    facts |= engine
     tensor = TensorInfo("images", FULL, "float32", "NCHW")
     return Artefact(
         path,
@@ -534,7 +538,8 @@ def test_answers_stay_on_the_gpu(runner: TensorRTRunner, cuda: FakeRuntime) -> N
     # Each is its own, although a graph writes to one place.
     assert cuda.launched
     for turn, answer in enumerate(given):
-        assert (answer.shape, answer.dtype) == (FULL, np.float32)
+        assert answer.shape == FULL
+        assert answer.dtype == np.dtype(np.float32)
         np.testing.assert_array_equal(answer.numpy(), (images(*FULL) + turn) * 2)
     interface = given[0].__cuda_array_interface__
     assert interface["data"] == (given[0].address, False)

@@ -31,7 +31,6 @@ from hrvit_deploy.measure.predict import PredictOptions
 from hrvit_deploy.options import ImageSize, Precision, Task
 from hrvit_deploy.pipeline import predict
 from hrvit_deploy.progress import Silent
-from hrvit_deploy.runners import tensorrt_
 from hrvit_deploy.runners.contender import Provider
 
 RUNTIMES = ["cpu", "openvino"]
@@ -313,8 +312,8 @@ def test_graphs_that_onnxruntime_cannot_run_say_what_can(segmenter: Artefact) ->
 @pytest.fixture
 def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
     cuda = FakeRuntime()
-    monkeypatch.setattr(tensorrt_.tensorrt_, "load", lambda _: fake_tensorrt())
-    monkeypatch.setattr(tensorrt_, "Cuda", lambda: Cuda(cuda))
+    monkeypatch.setattr("hrvit_deploy.bindings.tensorrt_.load", lambda backend: fake_tensorrt())
+    monkeypatch.setattr("hrvit_deploy.runners.tensorrt_.Cuda", lambda: Cuda(cuda))
     return cuda
 
 
