@@ -44,6 +44,14 @@ class ILogger:
         pass
 
 
+class Logger(ILogger):
+    def __init__(self, severity: Severity) -> None:
+        self.severity = severity
+
+    def log(self, severity: Severity, msg: str) -> None:
+        assert severity >= Severity.INTERNAL_ERROR
+
+
 NUMPY = {DataType.FLOAT: np.float32, DataType.HALF: np.float16, DataType.UINT8: np.uint8}
 
 
@@ -142,7 +150,7 @@ class Engine:
         # What a run takes, beyond no time.
         self.pause: Callable[[], None] = lambda: None
 
-    def create_execution_context(self, strategy: Any) -> Context | None:
+    def create_execution_context(self, strategy: Any = None) -> Context | None:
         if self.cramped:
             return None
         self.contexts.append(Context(self, strategy))
@@ -186,6 +194,7 @@ def fake_tensorrt(version: str = "10.16.1.11") -> Any:
     """A fresh stand-in for the ``tensorrt`` module."""
     module: Any = ModuleType("fake_tensorrt_module")
     module.__version__ = version
+    module.Logger = Logger
     module.ILogger, module.IProfiler, module.Runtime = ILogger, IProfiler, Runtime
     module.DataType, module.TensorIOMode = DataType, TensorIOMode
     module.ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy
