@@ -45,7 +45,7 @@ RTX_SUFFIX = SHORT[Backend.TENSORRT_RTX]
 # Of pictures that answers are compared on; a batch repeats them.
 PICTURES = 2
 # Of crops to calibrate on, their seed, and how many there are at sizes above the second.
-CALIBRATION, CALIBRATION_SEED = 16, 1
+CALIBRATION, CALIBRATION_SEED = 32, 1
 LARGE, FEW = 512 * 512, 4
 EVERY_REWRITE = tuple(rewrite.name for rewrite in REWRITES)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -61,11 +62,10 @@ class PlanLaunch:
         Raises:
             RunnerError: In the library's own words.
         """
-        self._trt = trt
-        self.image = image
-        self.words: list[str] = []
-        with listening(trt) as log:
-            self._log = log
+        self._trt, self.image = trt, image
+        with ExitStack() as opening:
+            # As long as it is open: listening anew at each run would be timed.
+            self._log = opening.enter_context(listening(trt))
             runtime = trt.Runtime(logger(trt))
             self._engine = runtime.deserialize_cuda_engine(plan.path.read_bytes())
             if self._engine is None:
@@ -76,7 +76,7 @@ class PlanLaunch:
             self._runtime = runtime
             self.answer = self._bind()
             self._captured = Capture(self._queue) if captured else None
-            self.words = [*log.warnings]
+            self._opened = opening.pop_all()
         self.settings: dict[str, Any] = {**plan.about, "cuda_graph": captured}
 
     def launch(self) -> None:
@@ -88,6 +88,7 @@ class PlanLaunch:
     def close(self) -> None:
         self._captured = None
         self._context = self._engine = self._runtime = None
+        self._opened.close()
 
     def _queue(self) -> None:
         stream = torch.cuda.current_stream().cuda_stream if self.image.is_cuda else 0
@@ -102,16 +103,17 @@ class PlanLaunch:
             shape = tuple(self._engine.get_tensor_shape(name))
             dtype = TORCH_TYPES[type_name(self._trt, self._engine.get_tensor_dtype(name))]
             if self._engine.get_tensor_mode(name) == self._trt.TensorIOMode.INPUT:
-                tensor = self.image
-                if (shape, dtype) != (tuple(tensor.shape), tensor.dtype):
+                held = self.image
+                if (shape, dtype) != (tuple(held.shape), held.dtype):
                     raise RunnerError(
-                        f"the plan takes {dtype} {shape}, not {tensor.dtype}"
-                        f" {tuple(tensor.shape)}",
+                        f"the plan takes {dtype} {shape}, not {held.dtype} {tuple(held.shape)}",
                         "remove the folder of --work, and build it again",
                     )
+                if not self._context.set_input_shape(name, shape):
+                    raise self._failed(f"refused the shape {shape}")
             else:
-                tensor = answer = torch.empty(shape, dtype=dtype, device=self.image.device)
-            if not self._context.set_tensor_address(name, tensor.data_ptr()):
+                held = answer = torch.empty(shape, dtype=dtype, device=self.image.device)
+            if not self._context.set_tensor_address(name, held.data_ptr()):
                 raise self._failed(f"refused the address of {name}")
         assert answer is not None
         return answer

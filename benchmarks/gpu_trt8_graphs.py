@@ -23,7 +23,7 @@ from hrvit_deploy import graphs
 from hrvit_deploy.artefact import Artefact, open_artefact, sha256_of, staging, write_sidecar
 from hrvit_deploy.calib.formats import FORMATS
 from hrvit_deploy.calib.policy import choose_products, find_products
-from hrvit_deploy.calib.qdq import SCALE_OPSET, insert_qdq
+from hrvit_deploy.calib.qdq import SCALE_OPSET, along, insert_qdq
 from hrvit_deploy.calib.ranges import Ranges
 from hrvit_deploy.errors import ExportError
 from hrvit_deploy.options import DEFAULT_GROUPS, ExportOptions, Precision
@@ -61,7 +61,7 @@ def graph_for_trt8(made: Prepared, case: Case, entry: Entry) -> Path:
 
 def _make(made: Prepared, case: Case, entry: Entry, path: Path, *, quantized: bool) -> Artefact:
     traced = _traced(made, case, entry)
-    model = onnx.load(traced.path)
+    model = with_weights(onnx.load(traced.path))
     if quantized:
         single = traced if case.batch == 1 else _traced(made, case._replace(batch=1), entry)
         _, ranges = made.ranges(single.path, case.size)
@@ -109,13 +109,62 @@ def quantized_at(model: ModelProto, ranges: Ranges) -> ModelProto:
     in here: the graph passes for a newer one meanwhile, instead of being converted there
     and, with a loss, back.
     """
-    labelled = ModelProto()
-    labelled.CopyFrom(model)
+    labelled = copied(model)
     relabel(labelled, SCALE_OPSET)
     products = choose_products(find_products(labelled), DEFAULT_GROUPS)
     quantized = insert_qdq(labelled, products, ranges.amax, FORMATS[Precision.INT8])
     relabel(quantized, OPSET)
-    return quantized
+    return with_float_weights(quantized)
+
+
+def with_weights(model: ModelProto) -> ModelProto:
+    """The graph with its Constant nodes as initializers, where products look for weights.
+
+    At this opset onnxsim leaves some weights of convolutions in such nodes.
+    """
+    held = copied(model)
+    del held.graph.node[:]
+    for node in model.graph.node:
+        value = next((a.t for a in node.attribute if a.name == "value"), None)
+        if node.op_type != "Constant" or value is None:
+            held.graph.node.append(node)
+            continue
+        tensor = held.graph.initializer.add()
+        tensor.CopyFrom(value)
+        tensor.name = node.output[0]
+    return held
+
+
+def with_float_weights(model: ModelProto) -> ModelProto:
+    """The graph with a QuantizeLinear before each weight stored in INT8, which is float32 then.
+
+    The values are the same: TensorRT 8 takes constants as real numbers, and quantizes them
+    itself.
+    """
+    held = copied(model)
+    weights = {tensor.name: tensor for tensor in held.graph.initializer}
+    del held.graph.node[:]
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in weights:
+            stored, scale = weights[node.input[0]], weights[node.input[1]]
+            axis = next((int(a.i) for a in node.attribute if a.name == "axis"), None)
+            values, scales = numpy_helper.to_array(stored), numpy_helper.to_array(scale)
+            real = values.astype(np.float32) * along(scales, axis, values.ndim)
+            quantizer = NodeProto()
+            quantizer.CopyFrom(node)
+            quantizer.op_type, quantizer.name = "QuantizeLinear", f"{node.name}/QuantizeLinear"
+            stored.CopyFrom(numpy_helper.from_array(real, f"{node.input[0]}_real"))
+            quantizer.input[0], quantizer.output[0] = stored.name, node.input[0]
+            held.graph.node.append(quantizer)
+        held.graph.node.append(node)
+    return held
+
+
+def copied(model: ModelProto) -> ModelProto:
+    """A graph of one's own to change."""
+    held = ModelProto()
+    held.CopyFrom(model)
+    return held
 
 
 def relabel(model: ModelProto, opset: int) -> None:
@@ -127,8 +176,7 @@ def relabel(model: ModelProto, opset: int) -> None:
 
 def without_norms(model: ModelProto) -> ModelProto:
     """The graph with each LayerNormalization spelled out, in nodes marked as float32."""
-    spelled = ModelProto()
-    spelled.CopyFrom(model)
+    spelled = copied(model)
     del spelled.graph.node[:]
     for node in model.graph.node:
         if node.op_type != NORM:
