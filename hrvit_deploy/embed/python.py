@@ -111,10 +111,9 @@ def running_for(manifest: Manifest) -> Running:
 
 def _running_plan(engine: Engine) -> Running:
     exactly = f"=={engine.version}"
+    libraries: tuple[str, ...] = ("tensorrt",)
     if engine.backend == Backend.TENSORRT_RTX:
         libraries = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs")
-    else:
-        libraries = ("tensorrt",)
     gpus = ", ".join(engine.compute_capabilities)
     return Running(
         "TensorRT-RTX" if engine.backend == Backend.TENSORRT_RTX else "TensorRT",

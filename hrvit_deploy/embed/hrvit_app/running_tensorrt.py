@@ -89,8 +89,8 @@ def load(backend: str, version: str) -> ModuleType:
             trt = importlib.import_module(name)
         except ImportError:
             continue
-        # The bare bindings of some releases do not tell theirs.
-        found = str(getattr(trt, "__version__", version)).split(".post", 1)[0]
+        # A front end may not tell what its bindings do.
+        found = str(vars(trt).get("__version__", version)).split(".post", 1)[0]
         if found != version:
             raise RuntimeError(f"the plan is for {backend} {version}, not {found}")
         return trt

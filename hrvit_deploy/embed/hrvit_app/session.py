@@ -151,7 +151,7 @@ def spread(labels: Array, size: Size, classes: int) -> Array:
         ((np.arange(after) + 0.5) * before / after).astype(np.intp)
         for before, after in zip(labels.shape, size, strict=True)
     )
-    found = labels[rows[:, None], columns].astype(np.int32)
+    found: Array = labels[rows[:, None], columns].astype(np.int32)
     found[(found < 0) | (found >= classes)] = UNDECIDED
     return found
 
