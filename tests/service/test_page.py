@@ -16,8 +16,6 @@ from stand_in import NAMES, Session, png
 
 from hrvit_deploy.options import Task
 
-pytestmark = pytest.mark.slow
-
 
 class Page:
     """The page, open in a browser."""
@@ -28,6 +26,14 @@ class Page:
 
     def find(self, selector: str) -> Any:
         return self.driver.find_element("css selector", selector)
+
+    def press(self, *keys: str) -> Any:
+        """Press keys, wherever the focus is; what has it then."""
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        for key in keys:
+            ActionChains(self.driver).send_keys(key).perform()
+        return self.driver.switch_to.active_element
 
     def texts(self, selector: str) -> list[str]:
         return [one.text for one in self.driver.find_elements("css selector", selector)]
@@ -111,21 +117,18 @@ def test_it_is_used_by_keyboard_alone(driver: Any, session: Session, tmp_path: P
     (tmp_path / "photo.png").write_bytes(png(1, 60, 80))
     with Served(create_app(session)) as served:
         page = Page(driver, served.address)
-        page.find("body").send_keys(Keys.TAB)
-        assert driver.switch_to.active_element.get_property("id") == "file"
+        assert page.press(Keys.TAB).get_property("id") == "file"
         page.find("#file").send_keys(str(tmp_path / "photo.png"))
         page.wait_for_answer("photo.png")
 
-        driver.switch_to.active_element.send_keys(Keys.TAB)
-        assert driver.switch_to.active_element.get_property("id") == "opacity"
-        driver.switch_to.active_element.send_keys(Keys.HOME)
+        assert page.press(Keys.TAB).get_property("id") == "opacity"
+        page.press(Keys.HOME)
         assert page.find("#overlay").value_of_css_property("opacity") == "0"
-        driver.switch_to.active_element.send_keys(Keys.END, Keys.TAB)
-        # The first of the legend: all but the background turns faint.
-        driver.switch_to.active_element.send_keys(Keys.ENTER)
-        assert driver.switch_to.active_element.get_attribute("aria-pressed") == "true"
+        page.press(Keys.END, Keys.TAB)
+        # The first of the legend, the background: all else turns faint.
+        assert page.press(Keys.ENTER).get_attribute("aria-pressed") == "true"
         assert page.pixel(0.5, 0.25)[3] < 100
-        driver.switch_to.active_element.send_keys(Keys.ENTER)
+        assert page.press(Keys.ENTER).get_attribute("aria-pressed") == "false"
         assert page.pixel(0.5, 0.25)[3] == 255
         assert page.errors() == []
 

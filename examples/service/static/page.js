@@ -7,6 +7,8 @@ const PARTS = {
   run: "network",
   draw: "drawn",
 };
+const TALLEST_VH = 70;
+const ENLARGED = 3;
 const find = (id) => document.getElementById(id);
 const percent = (share) => (share < 0.0005 ? "<0.1 %" : `${(share * 100).toFixed(1)} %`);
 
@@ -90,6 +92,9 @@ async function show(file, answer, took) {
   // Some kinds, such as TIFF, the service reads and the browser does not.
   const seen = await picture.decode().then(() => true, () => false);
   find("frame").hidden = !seen && answer.task === "classify";
+  // As large as there is room for, but small pictures not beyond recognition.
+  const room = `calc(${TALLEST_VH}vh * ${answer.width / answer.height})`;
+  find("frame").style.width = `min(100%, ${room}, ${ENLARGED * answer.width}px)`;
   classes = answer.classes;
   single = null;
   await showOverlay(answer, seen);
