@@ -28,6 +28,12 @@ from hrvit_deploy.options import ONNXRUNTIME_OPSET, Backend, Precision, Task
 from hrvit_deploy.version import installed
 
 APP = "hrvit_app"
+# What makes the folder run, inside it.
+COMMANDS = (
+    "python3 -m venv .venv",
+    ".venv/bin/python -m pip install -r requirements.txt",
+    f".venv/bin/python -m {APP} photo.jpg",
+)
 # Of the app's files, all but those that say what runs the model; one becomes RUNNING.
 SOURCES = ("__init__.py", "__main__.py", "session.py")
 RUNNING = "running.py"
@@ -138,20 +144,21 @@ def readme(manifest: Manifest, running: Running, title: str) -> str:
     segments = manifest.network.task is Task.SEGMENT
     return README.format(
         title=title,
+        commands="\n".join(COMMANDS),
         task="label maps" if segments else "class probabilities",
         network=f"{manifest.network.variant.name}, {manifest.precision}",
         runtime=running.title,
         hardware=running.hardware,
         shown=(
-            "It writes `predictions/photo-labels.png`, whose values are class indices, and"
-            " `predictions/photo-overlay.png`, and prints each class's share."
+            "It writes `predictions/photo-labels.png`, whose values are class indices, and\n"
+            "`predictions/photo-overlay.png`, and prints each class's share."
             if segments
             else "It prints the five likeliest classes."
         ),
         returned=(
-            "H x W int32 class indices, -1 where scores are not finite"
+            "an H x W map of int32 class indices, -1 where scores are not finite"
             if segments
-            else "C float32 probabilities"
+            else "an array of C float32 probabilities"
         ),
     )
 
@@ -163,21 +170,22 @@ HRViT ({network}) in {runtime}, on {hardware}: images in, {task} out. Nothing el
 hrvit-deploy is needed.
 
 ```sh
-python3 -m venv .venv
-.venv/bin/python -m pip install -r requirements.txt
-.venv/bin/python -m hrvit_app photo.jpg
+{commands}
 ```
 
-`photo.jpg` stands for images of yours, of any size. {shown}
+`photo.jpg` stands for images of yours, of any size.
+{shown}
 
 In a program:
 
 ```python
 from hrvit_app import Session
 
-session = Session()          # threads may share it
-answer = session("photo.jpg")  # or an H x W x 3 uint8 RGB array: {returned}
+session = Session()            # threads may share it
+answer = session("photo.jpg")  # or an H x W x 3 uint8 RGB array
 ```
+
+An answer is {returned}.
 
 `model.json` is the model's sidecar: how images are prepared, what it was made from, and how
 far its answers were measured to lie from the trained network's. `app.json` names the classes.
