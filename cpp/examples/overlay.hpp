@@ -1,0 +1,25 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "hrvit/classes.hpp"
+#include "hrvit/image.hpp"
+
+namespace infer {
+
+/// The picture under its classes' colours, half and half; clear ones leave it as it is.
+[[nodiscard]] hrvit::Image draw_overlay(const hrvit::Image& picture,
+                                        const hrvit::LabelMap& labels,
+                                        const hrvit::ClassSet& classes);
+
+/// The classes in a map and their shares of it, the largest first; pixels without one last.
+[[nodiscard]] std::vector<std::pair<std::string, double>> shares_of(
+    const hrvit::LabelMap& labels, const hrvit::ClassSet& classes);
+
+/// Write a PNG, whole or not at all; hrvit::InputError if nothing can be written there.
+void write_png(const hrvit::Image& image, const std::filesystem::path& path);
+
+}  // namespace infer
