@@ -4,42 +4,56 @@
 switched off; ``ours fitted`` is what ``hrvit-deploy export --for`` the runtime writes. FP16,
 INT8 and FP8 graphs are made from that float32 graph as the commands make them; ranges come
 from crops of scikit-learn's photographs, other ones than those the answers are compared on.
+Graphs of larger batches are made from one of any batch, at two images.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+from gpu_batches import fix_batch
 from gpu_contenders import Entry
 from peer_contenders import Form
 from peer_graphs import Case
 from PIL import Image
 
 from hrvit_deploy import pipeline
-from hrvit_deploy.artefact import Artefact, Weights, open_artefact, plain, sidecar_of
+from hrvit_deploy.artefact import (
+    Artefact,
+    Preparation,
+    Weights,
+    open_artefact,
+    plain,
+    sidecar_of,
+)
+from hrvit_deploy.calib.ranges import Ranges
 from hrvit_deploy.deploy.form import REWRITES, choose
 from hrvit_deploy.engines.build import SHORT
 from hrvit_deploy.errors import HrvitDeployError, MissingDependency
-from hrvit_deploy.images import samples
+from hrvit_deploy.images import prepare, samples
 from hrvit_deploy.options import (
+    DEFAULT_OPSET,
     QUANTIZED,
     Backend,
     BuildOptions,
     CalibrationOptions,
     ExportOptions,
     ImageSize,
+    InputFormat,
     Precision,
     QuantizeOptions,
 )
 from hrvit_deploy.progress import Progress, working
 
 INDEX = "prepared.json"
+# Folder of what is needed only to make the rest.
+DYNAMIC = "dynamic"
 # As the package names plans of that backend.
 RTX_SUFFIX = SHORT[Backend.TENSORRT_RTX]
 # Of pictures that answers are compared on; a batch repeats them.
@@ -90,8 +104,10 @@ class Prepared:
         Raises:
             HrvitDeployError: It is not there and cannot be made.
         """
-        path = self.path(case, entry.form, entry, entry.precision)
-        return self.file(path, lambda: self._make(case, entry, entry.precision, path))
+        path = self.path(case, entry)
+        if case.batch == 1 or holds(path):
+            return self._derived(case, entry, entry.precision)
+        return self.file(path, lambda: self._fixed(case, entry, path))
 
     def plan(self, case: Case, entry: Entry) -> Path:
         """A TensorRT-RTX plan of that graph, for the GPUs it builds for by default.
@@ -110,48 +126,44 @@ class Prepared:
 
     def plan_path(self, case: Case, entry: Entry) -> Path:
         """Where that plan lies, if there is one."""
-        graph = self.path(case, entry.form, entry, entry.precision)
-        return self.folder / "plans" / f"{graph.stem}-{RTX_SUFFIX}.plan"
+        return self.folder / "plans" / f"{self.path(case, entry).stem}-{RTX_SUFFIX}.plan"
 
-    def path(self, case: Case, form: Form, entry: Entry, precision: Precision) -> Path:
-        """Where a graph lies; runtimes with the same rewrites share one."""
-        rewrites = choose(target=entry.target)
-        kind = "ours" if rewrites == choose() else f"ours-{entry.target}"
-        return (
-            self.folder
-            / f"{case.name}-{'plain' if form is Form.PLAIN else kind}-{precision}.onnx"
-        )
+    def path(self, case: Case, entry: Entry) -> Path:
+        """Where the graph that an entry runs lies, if there is one."""
+        return self.folder / f"{case.name}-{form_name(entry)}-{entry.precision}.onnx"
+
+    def dynamic(self, case: Case, name: str) -> Path:
+        """Where a graph of any batch lies, from which larger batches are made."""
+        return self.folder / DYNAMIC / f"{case._replace(batch=1).name}-{name}.onnx"
+
+    def _derived(self, case: Case, entry: Entry, precision: Precision) -> Path:
+        """The graph of batch 1, or of any, in that precision; from one in a wider type."""
+        name = f"{form_name(entry)}-{precision}"
+        path = self.folder / f"{case.name}-{name}.onnx"
+        if case.batch > 1:
+            path = self.dynamic(case, name)
+        return self.file(path, lambda: self._make(case, entry, precision, path))
 
     def _make(self, case: Case, entry: Entry, precision: Precision, path: Path) -> Artefact:
-        """The graph in that precision, from the same in a wider one."""
         if precision is Precision.FP32:
             return export(case, entry, path, self.progress)
         wider = Precision.FP16 if precision in QUANTIZED else Precision.FP32
-        source = self.path(case, entry.form, entry, wider)
-        self.file(source, lambda: self._make(case, entry, wider, source))
-        graph = open_artefact(source)
+        graph = open_artefact(self._derived(case, entry, wider))
         if precision is Precision.FP16:
             pictures = pipeline.Pictures(limit=PICTURES)
             return pipeline.narrow(graph, precision, pictures, self.progress, path=path)
-        return self._quantize(case, entry, graph, precision, path)
-
-    def _quantize(
-        self, case: Case, entry: Entry, graph: Artefact, precision: Precision, path: Path
-    ) -> Artefact:
         from hrvit_deploy.calib.quantize import quantize_artefact
 
-        # Batches share ranges: the graphs have the same tensors by the same names.
-        single = case._replace(batch=1)
-        source = self.path(single, entry.form, entry, Precision.FP32)
-        self.file(source, lambda: self._make(single, entry, Precision.FP32, source))
-        file, ranges = self.ranges(source, case.size)
-        if case.batch > 1:
-            ranges = replace(ranges, model_sha256=graph.manifest.sources[0].sha256)
+        file, ranges = self.ranges(self._derived(case, entry, Precision.FP32), case.size)
         options = QuantizeOptions(precision)
         return quantize_artefact(graph, ranges, path, options, ranges_file=file)
 
-    def ranges(self, graph: Path, size: ImageSize) -> tuple[Path, Any]:
-        """Ranges of a float32 graph of batch 1, and the file that holds them."""
+    def _fixed(self, case: Case, entry: Entry, path: Path) -> Artefact:
+        graph = open_artefact(self._derived(case, entry, entry.precision))
+        return fix_batch(graph, case.batch, path)
+
+    def ranges(self, graph: Path, size: ImageSize) -> tuple[Path, Ranges]:
+        """Ranges of a float32 graph, and the file that holds them."""
         count = CALIBRATION if size.height * size.width <= LARGE else FEW
         crops = self.folder / "calibration" / str(size)
         if not crops.is_dir():
@@ -163,13 +175,12 @@ class Prepared:
             "method": str(options.method),
             "weights": str(Weights.RANDOM),
         }
-        return pipeline.calibrate(
-            open_artefact(graph), crops, options, self.folder / "calibration", self.progress
-        )
+        place = graph.parent / "calibration"
+        return pipeline.calibrate(open_artefact(graph), crops, options, place, self.progress)
 
     def file(self, path: Path, make: Callable[[], object]) -> Path:
         """A file of the folder, made unless it is there; a failure is remembered."""
-        if path.is_file() and (path.suffix == ".npy" or sidecar_of(path).is_file()):
+        if holds(path):
             return path
         if self.closed:
             reason = self.index.failed.get(path.name, "it was not prepared")
@@ -177,7 +188,7 @@ class Prepared:
                 f"there is no {path.name}: {reason}", "make it with gpu.py --prepare DIR"
             )
         started = time.perf_counter()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with working(self.progress, f"Making {path.name}"):
                 make()
@@ -197,17 +208,37 @@ class Prepared:
         staged.replace(path)
 
 
+def holds(path: Path) -> bool:
+    """Whether a file is there, with its sidecar if it is one that has one."""
+    return path.is_file() and (path.suffix == ".npy" or sidecar_of(path).is_file())
+
+
+def form_name(entry: Entry) -> str:
+    """``plain`` or ``ours``; runtimes with the same rewrites share a graph."""
+    if entry.form is Form.PLAIN:
+        return "plain"
+    usual = choose(target=entry.target) == choose()
+    return "ours" if usual else f"ours-{entry.target}"
+
+
 def export(case: Case, entry: Entry, path: Path, progress: Progress) -> Artefact:
     """The float32 graph of a form, compared with eager, under that name."""
     from hrvit_deploy import trained
 
-    options = ExportOptions(
-        case.size,
-        batch=case.batch,
-        target=None if entry.form is Form.PLAIN else entry.target,
-        without=EVERY_REWRITE if entry.form is Form.PLAIN else (),
-    )
+    options = export_options(case, entry)
     return export_as(trained.load(case.request), options, path, progress)
+
+
+def export_options(case: Case, entry: Entry, opset: int = DEFAULT_OPSET) -> ExportOptions:
+    """For batch 1, or for any batch where the case has more."""
+    given = entry.form is Form.PLAIN
+    return ExportOptions(
+        case.size,
+        batch=1 if case.batch == 1 else None,
+        opset=opset,
+        target=None if given else entry.target,
+        without=EVERY_REWRITE if given else (),
+    )
 
 
 def export_as(network: Any, options: ExportOptions, path: Path, progress: Progress) -> Artefact:
@@ -232,10 +263,6 @@ def write_crops(folder: Path, count: int, size: ImageSize) -> None:
 
 
 def _write_pictures(path: Path, size: ImageSize) -> None:
-    from hrvit_deploy.artefact import Preparation
-    from hrvit_deploy.images import prepare
-    from hrvit_deploy.options import InputFormat
-
     raw = Preparation(size, InputFormat.UINT8_NHWC)
     pictures = [prepare(image.pixels, raw) for image in samples(PICTURES, size)]
     np.save(path, np.concatenate(pictures))

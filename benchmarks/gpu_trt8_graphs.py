@@ -7,26 +7,27 @@ there, so that a graph is float32 throughout, and the builder is told what to na
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+from gpu_batches import fix_batch
 from gpu_contenders import Entry
-from gpu_graphs import EVERY_REWRITE, Prepared, export_as
+from gpu_graphs import Prepared, export_as, export_options, form_name
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from peer_contenders import Form
 from peer_graphs import Case
 
 from hrvit_deploy import graphs
-from hrvit_deploy.artefact import Artefact, open_artefact, sha256_of, staging, write_sidecar
+from hrvit_deploy.artefact import Artefact, open_artefact
 from hrvit_deploy.calib.formats import FORMATS
 from hrvit_deploy.calib.policy import choose_products, find_products
 from hrvit_deploy.calib.qdq import SCALE_OPSET, along, insert_qdq
 from hrvit_deploy.calib.ranges import Ranges
 from hrvit_deploy.errors import ExportError
-from hrvit_deploy.options import DEFAULT_GROUPS, ExportOptions, Precision
+from hrvit_deploy.options import DEFAULT_GROUPS, Precision
 
 OPSET = 17
 NORM = "LayerNormalization"
@@ -52,51 +53,37 @@ def graph_for_trt8(made: Prepared, case: Case, entry: Entry) -> Path:
         HrvitDeployError: It is not there and cannot be made, or has operators that are not
             known there.
     """
-    kind = "plain" if entry.form is Form.PLAIN else "ours"
-    quantized = entry.precision is Precision.INT8
-    suffix = f"-{entry.precision}" if quantized else ""
-    path = made.folder / f"{case.name}-{kind}-trt8{suffix}.onnx"
-    return made.file(path, lambda: _make(made, case, entry, path, quantized=quantized))
+    suffix = f"-{entry.precision}" if entry.precision is Precision.INT8 else ""
+    path = made.folder / f"{case.name}-{form_name(entry)}-trt8{suffix}.onnx"
+    return made.file(path, lambda: _make(made, case, entry, path))
 
 
-def _make(made: Prepared, case: Case, entry: Entry, path: Path, *, quantized: bool) -> Artefact:
+def _make(made: Prepared, case: Case, entry: Entry, path: Path) -> Artefact:
     traced = _traced(made, case, entry)
     model = with_weights(onnx.load(traced.path))
-    if quantized:
-        single = traced if case.batch == 1 else _traced(made, case._replace(batch=1), entry)
-        _, ranges = made.ranges(single.path, case.size)
+    if entry.precision is Precision.INT8:
+        _, ranges = made.ranges(traced.path, case.size)
         model = quantized_at(model, ranges)
     readable = without_norms(model)
     unknown = sorted({node.op_type for node in readable.graph.node} - KNOWN)
     if unknown:
         raise ExportError(f"TensorRT 8.5 reads no {', '.join(unknown)}")
-    with staging(path) as folder:
-        written = folder / path.name
+    with tempfile.TemporaryDirectory(prefix="hrvit-deploy-") as folder:
+        written = Path(folder) / path.name
         graphs.write_graph(readable, written)
-        manifest = replace(
-            traced.manifest,
-            sha256=sha256_of(written),
-            graph=graphs.describe_graph(written, OPSET),
-            sources=traced.as_source(),
-            parity=None,
-        )
-        write_sidecar(written, manifest)
-    return Artefact(path, manifest)
+        # Of the batch that is wanted, with a sidecar of its own.
+        return fix_batch(replace(traced, path=written), case.batch, path)
 
 
 def _traced(made: Prepared, case: Case, entry: Entry) -> Artefact:
     """The float32 graph of opset 17 as the package exports it."""
     from hrvit_deploy import trained
 
-    plain = entry.form is Form.PLAIN
-    options = ExportOptions(
-        case.size,
-        batch=case.batch,
-        opset=OPSET,
-        target=None if plain else entry.target,
-        without=EVERY_REWRITE if plain else (),
-    )
-    path = made.folder / f"{case.name}-{'plain' if plain else 'ours'}-opset{OPSET}.onnx"
+    name = f"{form_name(entry)}-opset{OPSET}"
+    path = made.folder / f"{case.name}-{name}.onnx"
+    if case.batch > 1:
+        path = made.dynamic(case, name)
+    options = export_options(case, entry, OPSET)
     network = trained.load(case.request)
     made.file(path, lambda: export_as(network, options, path, made.progress))
     return open_artefact(path)

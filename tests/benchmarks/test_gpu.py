@@ -48,6 +48,7 @@ from gpu_graphs import Prepared  # noqa: E402
 from gpu_heats import Deadline, Pace, row_of, run_heat  # noqa: E402
 from gpu_opening import compare  # noqa: E402
 from gpu_plan import Places, Plan, Shape, choose_entries, choose_shapes  # noqa: E402
+from gpu_plan import quick as quick_of  # noqa: E402
 from gpu_questions import Answer as Reply  # noqa: E402
 from gpu_questions import after, refusal, runs_as  # noqa: E402
 from gpu_results import Results  # noqa: E402
@@ -560,7 +561,7 @@ def test_options_become_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert plan.pace.rounds == 3
     assert {entry.runtime for entry in plan.entries} == set(Runtime) - {Runtime.ORT_CPU}
     assert places.library == Path("libs")
-    assert (scratch.out, quick.shapes) == (gpu.SCRATCH, gpu.quick(PLAN).shapes)
+    assert (scratch.out, quick.shapes) == (gpu.SCRATCH, quick_of(PLAN).shapes)
     assert 0 < named["deadline"].left_s <= 60
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--variants", "b9"])
     with pytest.raises(SystemExit):
@@ -573,7 +574,7 @@ def test_what_was_not_prepared_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(HrvitDeployError, match="it was not prepared"):
         closed.graph(case, OURS)
     made = Prepared(tmp_path, Silent())
-    path = made.path(case, OURS.form, OURS, OURS.precision)
+    path = made.path(case, OURS)
 
     def fail() -> None:
         raise ExportError("onnxsim crashed")
@@ -583,13 +584,13 @@ def test_what_was_not_prepared_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(HrvitDeployError, match="onnxsim crashed"):
         Prepared(tmp_path, Silent(), closed=True).graph(case, OURS)
     # The same rewrites are one graph, whoever runs it.
-    other = replace(OURS, runtime=Runtime.ORT_CUDA)
-    assert made.path(case, other.form, other, FP16) == path
+    assert made.path(case, PLAIN) == made.path(case, replace(PLAIN, runtime=Runtime.ORT_CUDA))
+    assert made.path(case, PLAIN) != path
 
 
 @pytest.mark.slow
 def test_the_whole_script_over_stand_ins(tmp_path: Path) -> None:
-    entries = entries_for(CPU)[:3]
+    entries = entries_for(CPU)[:2]
     pace = Pace(rounds=2, turn_s=0.001, per_heat=3, pause_s=0)
     plan = Plan((TINY,), entries, (SMALL._replace(batch=2),), CPU, pace)
     places = Places(tmp_path / "gpu.json", tmp_path / "work")

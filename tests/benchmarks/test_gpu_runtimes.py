@@ -18,6 +18,7 @@ import torch
 from networks import TINY
 from onnx import TensorProto, helper, numpy_helper
 
+from hrvit_deploy import trained
 from hrvit_deploy.errors import BuildError, ExportError, MissingDependency, RunnerError
 from hrvit_deploy.options import ImageSize, Task
 from hrvit_deploy.progress import Silent
@@ -31,7 +32,7 @@ sys.path.insert(0, str(ROOT / "tests" / "engines"))
 import gpu_questions  # noqa: E402
 import gpu_trt8  # noqa: E402
 import tiny_onnx  # noqa: E402
-from gpu_contenders import CUDA, FP16, FP32, INT8, Entry, Job, Runtime  # noqa: E402
+from gpu_contenders import CUDA, FP16, INT8, Entry, Job, Runtime  # noqa: E402
 from gpu_graphs import Prepared  # noqa: E402
 from gpu_onnxruntime import Session, with_options  # noqa: E402
 from gpu_plans import Plan, PlanLaunch, find_plan  # noqa: E402
@@ -280,19 +281,18 @@ def test_what_tensorrt_8_needs_is_named_where_it_is_absent(
 
 @pytest.mark.slow
 def test_graphs_for_tensorrt_8_answer_as_the_network_does(tmp_path: Path) -> None:
-    case = Case(TINY, Task.CLASSIFY, ImageSize(32, 32))
+    case = Case(TINY, Task.CLASSIFY, ImageSize(32, 32), batch=2)
     made = Prepared(tmp_path, Silent())
     entry = Entry(Form.FITTED, Runtime.TRT8, FP16)
-    image = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
-    narrow = replace(entry, precision=INT8)
-    float_, quantized, usual = (
-        onnxruntime.InferenceSession(path).run(None, {"image": image})[0]
-        for path in (
-            graph_for_trt8(made, case, entry),
-            graph_for_trt8(made, case, narrow),
-            made.graph(case, replace(entry, runtime=Runtime.TENSORRT, precision=FP32)),
-        )
+    image = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
+    float_, quantized = (
+        onnxruntime.InferenceSession(graph_for_trt8(made, case, each)).run(
+            None, {"image": image}
+        )[0]
+        for each in (entry, replace(entry, precision=INT8))
     )
+    with torch.inference_mode():
+        usual = trained.load(case.request).network(torch.from_numpy(image)).numpy()
     spread = float(usual.std())
     assert np.abs(float_ - usual).max() < 1e-4 * spread
     assert 1e-4 * spread < np.abs(quantized - usual).max() < 2 * spread
