@@ -133,17 +133,16 @@ def open_plan(job: Job, image: Tensor) -> PlanLaunch:
 def find_plan(job: Job, trt: ModuleType) -> Plan:
     """The plan brought along, the one built here before, or one built now."""
     backend = BACKENDS[job.entry.runtime]
-    if job.plan and not job.current:
-        return Plan(
-            Path(job.plan), {**_about(open_artefact(Path(job.plan))), "built": "before"}
-        )
     version = tensorrt_.version_of(trt)
-    kind = "-current" if job.current else ""
-    # Plans are of one version and one GPU; another of either has a folder of its own.
-    gpu = (
-        torch.cuda.get_device_name().replace(" ", "-") if torch.cuda.is_available() else "none"
-    )
-    folder = Path(job.work) / "plans" / f"{backend}-{version}-{gpu}{kind}"
+    if job.plan and not job.current:
+        about = _about(open_artefact(Path(job.plan)))
+        # A plan runs in the version that built it, and in no other.
+        if about["version"] == version:
+            return Plan(Path(job.plan), {**about, "built": "before"})
+    # One of another GPU lies in a folder of its own.
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    kind = "current" if job.current else "default"
+    folder = Path(job.work) / "plans" / f"{backend}-{version}-{gpu.replace(' ', '-')}-{kind}"
     graph = open_artefact(Path(job.graph))
     options = BuildOptions(graph.manifest.precision, backend)
     if job.current:

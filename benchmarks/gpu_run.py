@@ -99,7 +99,7 @@ class Run:
                 answers.append(self._answer(kind))
                 results.write()
         self.rtx = runs_as(answers)
-        if not self.rtx:
+        if not self.rtx and len(answers) == len(TEXTS):
             self.rtx_refusal = refusal(answers)
 
     def _answer(self, kind: str) -> Report:

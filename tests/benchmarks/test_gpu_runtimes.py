@@ -129,6 +129,11 @@ def test_plans_are_built_once_and_again_from_another_graph(tmp_path: Path) -> No
     assert find_plan(job, trt).about["built"] == "before"
     brought = find_plan(replace(job, plan=str(first.path), work=str(tmp_path / "no")), trt)
     assert (brought.path, brought.about["built"]) == (first.path, "before")
+    # Brought from a machine that had another version, it is built again.
+    sidecar = first.path.with_suffix(".json")
+    sidecar.write_text(sidecar.read_text().replace('"version": "1.', '"version": "0.'))
+    old = find_plan(replace(job, plan=str(first.path), work=str(tmp_path / "no")), trt)
+    assert (old.about["built"], old.path == first.path) == ("now", False)
     wider = tiny_onnx.graph(tiny_onnx.HALF, batch=2)
     tiny_onnx.artefact(tmp_path, wider, FP16)
     assert find_plan(job, trt).about["built"] == "now"
