@@ -11,6 +11,24 @@ namespace {
 constexpr std::uint32_t orientation_tag = 0x0112;
 constexpr std::size_t entry_size = 12;
 
+/// Whether rows and columns change places, and which of them then run backwards.
+struct Turn {
+    bool swapped = false;
+    bool rows_back = false;
+    bool columns_back = false;
+};
+
+/// By orientation; 0 is none.
+constexpr std::array<Turn, 9> turns{{{},
+                                     {},
+                                     {false, false, true},
+                                     {false, true, true},
+                                     {false, true, false},
+                                     {true, false, false},
+                                     {true, false, true},
+                                     {true, true, true},
+                                     {true, true, false}}};
+
 /// Numbers in somebody's TIFF bytes; 0 beyond their end.
 class Tiff {
   public:
@@ -52,21 +70,16 @@ hrvit::Image upright(hrvit::Image image, int orientation) {
     if (orientation <= 1) {
         return image;
     }
-    // From 5 on rows and columns change places; then a side may run backwards.
-    const bool swapped = orientation >= 5;
-    const bool rows_back =
-        orientation == 3 || orientation == 4 || orientation == 7 || orientation == 8;
-    const bool columns_back =
-        orientation == 2 || orientation == 3 || orientation == 6 || orientation == 7;
+    const Turn turn = turns.at(static_cast<std::size_t>(orientation));
     const auto [height, width] = image.size;
-    hrvit::Image turned(swapped ? hrvit::ImageSize{width, height} : image.size);
+    hrvit::Image turned(turn.swapped ? hrvit::ImageSize{width, height} : image.size);
     for (std::size_t y = 0; y < turned.size.height; ++y) {
         std::uint8_t* to = turned.row(y);
+        const std::size_t row = turn.rows_back ? turned.size.height - 1 - y : y;
         for (std::size_t x = 0; x < turned.size.width; ++x) {
-            const std::size_t row = rows_back ? turned.size.height - 1 - y : y;
-            const std::size_t column = columns_back ? turned.size.width - 1 - x : x;
+            const std::size_t column = turn.columns_back ? turned.size.width - 1 - x : x;
             const std::uint8_t* from =
-                swapped ? image.row(column) + (row * 3) : image.row(row) + (column * 3);
+                turn.swapped ? image.row(column) + (row * 3) : image.row(row) + (column * 3);
             to = std::copy_n(from, 3, to);
         }
     }

@@ -84,7 +84,7 @@ void write_png(const hrvit::Image& image, const std::filesystem::path& path) {
     std::filesystem::path partial = path;
     partial += ".partial";
     std::ofstream file(partial, std::ios::binary);
-    file.write(reinterpret_cast<const char*>(bytes.data()),
+    file.write(static_cast<const char*>(static_cast<const void*>(bytes.data())),
                static_cast<std::streamsize>(bytes.size()));
     file.close();
     std::error_code failed;

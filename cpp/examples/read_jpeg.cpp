@@ -16,7 +16,7 @@ namespace infer {
 namespace {
 
 constexpr int exif_marker = JPEG_APP0 + 1;
-constexpr unsigned marker_bytes = 0xFFFF;
+constexpr unsigned longest = 0xFFFF;
 constexpr std::string_view exif_start{"Exif\0\0", 6};
 
 /// libjpeg's own, with where to jump and what to say there.
@@ -27,9 +27,11 @@ struct Errors {
 };
 
 [[noreturn]] void jump(j_common_ptr info) {
+    // NOLINTBEGIN(cppcoreguidelines-pro-*, cert-err52-cpp): libjpeg's way
     auto* errors = reinterpret_cast<Errors*>(info->err);
     errors->base.format_message(info, errors->message.data());
     std::longjmp(errors->back, 1);
+    // NOLINTEND(cppcoreguidelines-pro-*, cert-err52-cpp)
 }
 
 /// Data that ends early is an error; other warnings are let pass, as Pillow does.
@@ -71,18 +73,18 @@ class Decoder {
 
   private:
     void start() {
-        if (setjmp(errors_.back) != 0) {  // NOLINT(cert-err52-cpp): libjpeg's way
+        if (setjmp(errors_.back) != 0) {  // NOLINT: libjpeg's way
             throw Broken(errors_.message.data());
         }
         jpeg_create_decompress(&info_);
         jpeg_mem_src(&info_, file_.data(), static_cast<unsigned long>(file_.size()));
-        jpeg_save_markers(&info_, exif_marker, marker_bytes);
+        jpeg_save_markers(&info_, exif_marker, longest);
         jpeg_read_header(&info_, TRUE);
         info_.out_color_space = JCS_RGB;
     }
 
     void read_rows(hrvit::Image& image) {
-        if (setjmp(errors_.back) != 0) {  // NOLINT(cert-err52-cpp)
+        if (setjmp(errors_.back) != 0) {  // NOLINT: libjpeg's way
             throw Broken(errors_.message.data());
         }
         jpeg_start_decompress(&info_);

@@ -51,9 +51,10 @@ std::uint8_t over_white(std::uint32_t sample, std::uint32_t alpha) {
 /// A reading, whose structures are destroyed at the end.
 class Decoder {
   public:
-    explicit Decoder(const Bytes& file) : source_{file} {
-        png_ = png_create_read_struct(PNG_LIBPNG_VER_STRING, &source_, fail, be_silent);
-        info_ = png_ == nullptr ? nullptr : png_create_info_struct(png_);
+    explicit Decoder(const Bytes& file)
+        : source_{file},
+          png_(png_create_read_struct(PNG_LIBPNG_VER_STRING, &source_, fail, be_silent)),
+          info_(png_ == nullptr ? nullptr : png_create_info_struct(png_)) {
         if (info_ == nullptr) {
             png_destroy_read_struct(&png_, nullptr, nullptr);
             throw Broken("libpng does not start");
@@ -90,7 +91,7 @@ class Decoder {
   private:
     /// Read the header, and have everything come as RGBA of a byte a channel.
     void start() {
-        if (setjmp(png_jmpbuf(png_)) != 0) {  // NOLINT(cert-err52-cpp): libpng's way
+        if (setjmp(png_jmpbuf(png_)) != 0) {  // NOLINT: libpng's way
             throw Broken(source_.message.data());
         }
         png_set_read_fn(png_, &source_, give);
@@ -112,7 +113,7 @@ class Decoder {
     }
 
     void read_rows() {
-        if (setjmp(png_jmpbuf(png_)) != 0) {  // NOLINT(cert-err52-cpp)
+        if (setjmp(png_jmpbuf(png_)) != 0) {  // NOLINT: libpng's way
             throw Broken(source_.message.data());
         }
         png_read_image(png_, rows_.data());
@@ -127,8 +128,8 @@ class Decoder {
     }
 
     Source source_;
-    png_structp png_ = nullptr;
-    png_infop info_ = nullptr;
+    png_structp png_;
+    png_infop info_;
     std::vector<std::uint8_t> pixels_;
     std::vector<png_bytep> rows_;
 };

@@ -32,7 +32,8 @@ std::string listed(const std::vector<std::pair<std::string, double>>& shares) {
     for (const auto& [name, share] : shares) {
         // What would round to nothing is there all the same.
         const std::string percent = share < 0.0005 ? "<0.1" : fixed(share * 100, 1);
-        text += (text.empty() ? "" : ", ") + name + " " + percent + " %";
+        text.append(text.empty() ? "" : ", ").append(name).append(" ").append(percent);
+        text += " %";
     }
     return text;
 }
@@ -46,6 +47,7 @@ std::vector<std::pair<std::string, double>> likeliest(const std::vector<float>& 
     });
     order.resize(std::min(order.size(), top));
     std::vector<std::pair<std::string, double>> found;
+    found.reserve(order.size());
     for (const std::size_t index : order) {
         found.emplace_back(classes.at(index).name, probabilities[index]);
     }

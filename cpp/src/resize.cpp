@@ -23,13 +23,14 @@ struct Mix {
 };
 
 std::int32_t fixed(double weight) {
-    return static_cast<std::int32_t>(0.5 + (weight * (1U << precision_bits)));
+    return static_cast<std::int32_t>(std::floor(0.5 + (weight * (1U << precision_bits))));
 }
 
 Mix mix_at(double center, double support, std::size_t before) {
-    const auto first = static_cast<std::size_t>(
-        std::max(static_cast<std::int64_t>(center - support + 0.5), std::int64_t{0}));
-    const auto last = std::min(static_cast<std::size_t>(center + support + 0.5), before);
+    const auto first =
+        static_cast<std::size_t>(std::max(std::floor(center - support + 0.5), 0.0));
+    const auto end = static_cast<std::size_t>(std::floor(center + support + 0.5));
+    const std::size_t last = std::min(end, before);
     std::vector<double> shares;
     double sum = 0;
     for (std::size_t i = first; i < last; ++i) {

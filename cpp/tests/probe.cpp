@@ -28,12 +28,15 @@ hrvit::ImageSize size_at(const Words& words, std::size_t place) {
     return {number(words.at(place)), number(words.at(place + 1))};
 }
 
+char* bytes_at(void* memory) { return static_cast<char*>(memory); }
+const char* bytes_at(const void* memory) { return static_cast<const char*>(memory); }
+
 template <typename Value>
 std::vector<Value> load(const std::string& path) {
     std::ifstream file(path, std::ios::binary | std::ios::ate);
     std::vector<Value> values(static_cast<std::size_t>(file.tellg()) / sizeof(Value));
     file.seekg(0);
-    file.read(reinterpret_cast<char*>(values.data()),
+    file.read(bytes_at(values.data()),
               static_cast<std::streamsize>(values.size() * sizeof(Value)));
     return values;
 }
@@ -41,7 +44,7 @@ std::vector<Value> load(const std::string& path) {
 template <typename Value>
 void save(const std::string& path, const std::vector<Value>& values) {
     std::ofstream file(path, std::ios::binary | std::ios::app);
-    file.write(reinterpret_cast<const char*>(values.data()),
+    file.write(bytes_at(values.data()),
                static_cast<std::streamsize>(values.size() * sizeof(Value)));
 }
 
@@ -57,6 +60,7 @@ std::vector<hrvit::Image> images_from(const Words& words, std::size_t place) {
 
 std::vector<hrvit::ImageView> views_of(const std::vector<hrvit::Image>& images) {
     std::vector<hrvit::ImageView> views;
+    views.reserve(images.size());
     for (const hrvit::Image& image : images) {
         views.push_back(image.view());
     }

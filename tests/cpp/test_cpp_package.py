@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import small_artefacts
-from cpp_build import CPP, cmake, missing, run
+from cpp_build import CPP, TESTS, cmake, missing, openvino_dir, run
 from cpp_probe import call
 from test_cpp_plans import plan
 
@@ -45,6 +45,17 @@ def test_what_cannot_be_built_is_told(tmp_path: Path, options: list[str], messag
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert message in " ".join(done.stderr.split())
+
+
+@pytest.mark.skipif(
+    "HRVIT_CLANG_TIDY" not in os.environ or not shutil.which("clang-tidy"),
+    reason="takes minutes: set HRVIT_CLANG_TIDY=1 and apt-get install clang-tidy",
+)
+@pytest.mark.slow
+def test_clang_tidy_finds_nothing(tmp_path: Path) -> None:
+    options = ("-DHRVIT_OPENVINO=ON", f"-DOpenVINO_DIR={openvino_dir()}")
+    tidy = "-DCMAKE_CXX_CLANG_TIDY=clang-tidy;--quiet"
+    cmake(TESTS / "stand_ins", tmp_path, "-DCMAKE_BUILD_TYPE=Debug", *options, tidy)
 
 
 def version_in(include: Path) -> list[str]:

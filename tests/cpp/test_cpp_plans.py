@@ -131,7 +131,8 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
         {"version": "10.13.3.9"},
         (
             "ArtefactError: {path} was built by TensorRT 10.13.3.9, 10.16.1.11 is linked here;"
-            " run hrvit-deploy build-trt again on this machine, or build hrvit with that version"
+            " run hrvit-deploy build-trt again on this machine, or build hrvit with that"
+            " version"
         ),
     ),
     "library": (

@@ -46,8 +46,8 @@ class Session {
     explicit Session(const std::filesystem::path& model, const SessionOptions& options = {});
 
     ~Session();
-    Session(Session&&) noexcept;
-    Session& operator=(Session&&) noexcept;
+    Session(Session&& other) noexcept;
+    Session& operator=(Session&& other) noexcept;
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
 

@@ -29,7 +29,7 @@ std::string reason(const std::exception& error) {
     return last;
 }
 
-ov::float16 to_half(float value) { return ov::float16(value); }
+ov::float16 to_half(float value) { return {value}; }
 
 /// To the nearest, halves to even: `ov::bfloat16`'s own constructor cuts every other number
 /// off instead (seen in 2026.4).
@@ -69,13 +69,8 @@ class OpenVino final : public Backend {
         : compiled_(std::move(compiled)),
           input_(compiled_.input(manifest.input.name)),
           output_(compiled_.output(manifest.output.name)),
-          lanes_(make_lanes(compiled_, options.parallel)) {
-        const auto precision = compiled_.get_property(ov::hint::inference_precision);
-        name_ = "openvino-cpu";
-        if (precision != ov::element::f32) {
-            name_ += "-" + precision.get_type_name();
-        }
-    }
+          lanes_(make_lanes(compiled_, options.parallel)),
+          name_(name_for(compiled_.get_property(ov::hint::inference_precision))) {}
 
     [[nodiscard]] Answer run(const Tensor& input) override {
         const auto lane = lanes_.borrow();
@@ -94,6 +89,11 @@ class OpenVino final : public Backend {
     [[nodiscard]] const std::string& name() const noexcept override { return name_; }
 
   private:
+    static std::string name_for(const ov::element::Type& precision) {
+        const std::string name = "openvino-cpu";
+        return precision == ov::element::f32 ? name : name + "-" + precision.get_type_name();
+    }
+
     static Pool<Lane> make_lanes(ov::CompiledModel& compiled, std::size_t count) {
         std::vector<std::unique_ptr<Lane>> lanes;
         for (std::size_t i = 0; i < count; ++i) {

@@ -176,8 +176,10 @@ class Lane {
   private:
     static Dims largest_input(nvinfer1::ICudaEngine& engine, const char* name) {
         const Dims dims = engine.getTensorShape(name);
-        const bool open =
-            std::any_of(dims.d, dims.d + dims.nbDims, [](auto side) { return side < 0; });
+        bool open = false;
+        for (std::int32_t i = 0; i < dims.nbDims; ++i) {
+            open = open || dims.d[i] < 0;
+        }
         return open ? engine.getProfileShape(name, 0, nvinfer1::OptProfileSelector::kMAX)
                     : dims;
     }
