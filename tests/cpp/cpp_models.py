@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -60,7 +61,7 @@ def segmenter(
     arrays = _weights(side)
     if quantized:
         nodes += _quantization(arrays)
-    strides = {"kernel_shape": [side] * 2, "strides": [side] * 2}
+    strides: dict[str, Any] = {"kernel_shape": [side] * 2, "strides": [side] * 2}
     fed = "rounded" if quantized else "colours"
     # Above 0 for most pixels, so that the logarithm is NaN for some.
     arrays["bias"] = np.full(CLASSES, 5 * side**2, np.float32)

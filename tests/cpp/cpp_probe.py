@@ -73,7 +73,7 @@ class Probe:
             for word in (*image.shape[:2], self.write(f"image-{index}", image))
         ]
 
-    def array(self, command: str, *words: object, dtype: Any = np.int32) -> NDArray[Any]:
+    def array(self, command: object, *words: object, dtype: Any = np.int32) -> NDArray[Any]:
         """What a command wrote, flat."""
         out = self.folder / "answer.raw"
         out.unlink(missing_ok=True)
@@ -81,7 +81,7 @@ class Probe:
         assert ran.code == 0, ran.err
         return np.frombuffer(out.read_bytes(), dtype)
 
-    def text(self, command: str, *words: object) -> str:
+    def text(self, command: object, *words: object) -> str:
         """What a command printed."""
         ran = call(self.program, command, *words)
         assert ran.code == 0, ran.err
@@ -89,7 +89,7 @@ class Probe:
 
     def error(
         self,
-        command: str,
+        command: object,
         *words: object,
         env: dict[str, str] | None = None,
         chatty: bool = False,

@@ -19,6 +19,8 @@ from hrvit_deploy.images import Pixels, load_image, photographs
 from hrvit_deploy.measure.overlay import draw_overlay, entries_of, share_text
 from hrvit_deploy.options import OutputFormat
 
+pytest_plugins = ["cpp_fixtures"]
+
 CHINA = photographs()[0].pixels[:90, :120]
 GREY = Image.fromarray(CHINA).convert("L")
 # libjpeg-turbo 2 and 3 round some colours otherwise.

@@ -23,6 +23,8 @@ from hrvit_deploy.model.variants import VARIANTS
 from hrvit_deploy.options import ImageSize, InputFormat, Task
 from hrvit_deploy.runners.cores import usable_cores
 
+pytest_plugins = ["cpp_fixtures"]
+
 # Before 13.0, Pillow always resized across first, which rounds some pixels elsewhere.
 ROUNDING = 0 if tuple(map(int, PILLOW.split(".")[:2])) >= (13, 0) else 1
 SIZES = (

@@ -29,6 +29,8 @@ from hrvit_deploy.measure.sheets import WholeSheet
 from hrvit_deploy.model.variants import VARIANTS
 from hrvit_deploy.options import ImageSize, InputFormat, OutputFormat, Task
 
+pytest_plugins = ["cpp_fixtures"]
+
 SIZE = ImageSize(32, 64)
 PREPARATION = Preparation(SIZE)
 ENGINE = Engine(

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,19 @@ def test_package_without_sources_says_so(
     with pytest.raises(ArtefactError, match="C\\+\\+ sources of this package are not whole"):
         embed_cpp(made, tmp_path / "service")
     assert not (tmp_path / "service").exists()
+
+
+def test_wheel_takes_every_source() -> None:
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["hrvit_deploy"]
+    package = root / "hrvit_deploy"
+    taken = {path for pattern in patterns for path in package.glob(pattern) if path.is_file()}
+    places = [cpp.SOURCES / name for name in cpp.SHIPPED]
+    files = {place for place in places if place.is_file()}
+    files |= {path for place in places for path in place.rglob("*") if path.is_file()}
+    assert len(files) > 50
+    assert files <= taken
 
 
 def test_version_is_the_packages() -> None:
