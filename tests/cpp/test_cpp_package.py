@@ -11,8 +11,15 @@ from pathlib import Path
 import pytest
 import small_artefacts
 from cpp_build import CPP, TESTS, cmake, missing, openvino_dir, run
-from cpp_probe import call
+from cpp_probe import Probe, call
 from test_cpp_plans import plan
+
+import hrvit_deploy
+from hrvit_deploy import pipeline
+from hrvit_deploy.artefact import open_artefact
+from hrvit_deploy.images import photographs
+from hrvit_deploy.options import BuildOptions, Precision
+from hrvit_deploy.progress import Silent
 
 INCLUDES = [Path(p) for p in os.environ.get("HRVIT_TENSORRT_INCLUDE", "").split(":") if p]
 # A library of its own for whatever is linked, with the header's version.
@@ -23,6 +30,7 @@ extern "C" int getInferLibMinorVersion() noexcept { return MINOR; }
 extern "C" int getInferLibPatchVersion() noexcept { return PATCH; }
 extern "C" int getInferLibBuildVersion() noexcept { return BUILD; }
 """
+LIBRARY = os.environ.get("HRVIT_TENSORRT_LIBRARY", "")
 PARTS = ("MAJOR", "MINOR", "PATCH", "BUILD")
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
@@ -104,3 +112,34 @@ def test_tensorrt_backend_compiles_against_the_real_headers(
     graph = small_artefacts.artefact(tmp_path / "graph")
     ran = call(build / "hrvit_infer", graph.path, "photo.jpg")
     assert f"{graph.path} runs in OpenVINO, which this build has not" in ran.err
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not INCLUDES or not LIBRARY,
+    reason="give TensorRT's include folder in HRVIT_TENSORRT_INCLUDE, and the library itself in"
+    " HRVIT_TENSORRT_LIBRARY",
+)
+def test_plan_answers_as_python_does(exported: Path, tmp_path: Path) -> None:
+    build = tmp_path / "build"
+    cmake(
+        CPP,
+        build,
+        "-DHRVIT_TESTS=ON",
+        "-DHRVIT_OPENVINO=OFF",
+        "-DHRVIT_TENSORRT=ON",
+        f"-DTensorRT_INCLUDE_DIR={INCLUDES[0]}",
+        f"-DTensorRT_LIBRARY={LIBRARY}",
+    )
+    (graph,) = (exported / "export").glob("*.onnx")
+    options = BuildOptions(precision=Precision.FP32)
+    made = pipeline.build(
+        open_artefact(graph), options, tmp_path, pipeline.Pictures(limit=2), Silent()
+    )
+    probe = Probe(build / "hrvit_probe", tmp_path)
+    pixels = photographs()[0].pixels
+    ours = probe.array("answer", made.path, "stretch", 0, *probe.images([pixels]))
+    with hrvit_deploy.load(made.path) as session:
+        theirs = session(pixels)
+    assert (ours.reshape(theirs.shape) == theirs).mean() >= 0.999
