@@ -153,29 +153,47 @@ async def service(arguments: list[str]) -> AsyncIterator[tuple[Running, httpx.As
 
 async def measure(given: argparse.Namespace, images: list[bytes]) -> dict[str, Any]:
     """All parts, one after the other."""
-    arguments = [str(given.model), "--places", str(given.places), "--batch", str(given.batch)]
-    arguments += ["--provider", given.provider] if given.provider else []
-    arguments += ["--threads", str(given.threads)] if given.threads else []
+    arguments = [str(given.model)]
+    for name in ("places", "batch", "delay_ms", "provider", "threads"):
+        value = getattr(given, name)
+        arguments += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
     async with service(arguments) as (running, client):
         health = (await client.get("/healthz")).json()
         await send(client, images, IMAGES, 1)  # the first runs are slower
         one, one_s = await send(client, images, given.requests, 1)
         alone = {reply.image: reply.digest for reply in one}
         check("one by one", one, alone, {200})
+        before = await runs(client)
         many, many_s = await send(client, images, given.requests, given.at_once)
         check("at once", many, alone, {200})
+        shared = given.requests / (await runs(client) - before)
         crowd = OVERLOAD * given.places
         over, over_s = await send(client, images, 2 * crowd, crowd)
         check("overload", over, alone, {200, 429})
         last = await end_while_asking(running, client, images, given.at_once)
         check("shutdown", last, alone, {200})
+    # uvicorn finishes, then dies of the signal it was sent, as a shell expects.
+    if running.process.returncode not in (0, -signal.SIGTERM):
+        sys.exit(f"shutdown: the service ended with {running.process.returncode}")
+    ended = {"under_way": len(last), "answered": sum(reply.status == 200 for reply in last)}
     return {
         "service": health,
         "one_by_one": summary(one, one_s),
-        "at_once": {"clients": given.at_once, **summary(many, many_s)},
+        "at_once": {
+            "clients": given.at_once,
+            "images_per_run": round(shared, 2),
+            **summary(many, many_s),
+        },
         "overload": {"clients": crowd, **summary(over, over_s)},
-        "shutdown": {"under_way": len(last), "answered": sum(r.status == 200 for r in last)},
+        "shutdown": ended,
     }
+
+
+async def runs(client: httpx.AsyncClient) -> int:
+    """How many there were so far."""
+    lines = (await client.get("/metrics")).text.splitlines()
+    (found,) = [line for line in lines if line.startswith("hrvit_run_images_count ")]
+    return int(float(found.split()[1]))
 
 
 async def end_while_asking(
@@ -210,6 +228,7 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=16, help="clients, in the second part")
     parser.add_argument("--places", type=int, default=32)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--delay-ms", type=float, default=5)
     parser.add_argument("--provider")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--out", type=Path, help="a .json to write the figures to")
@@ -218,7 +237,8 @@ def main() -> None:
         sys.exit("--at-once must not be above --places: some would be turned away")
     environment = describe_environment(datetime.now(UTC).isoformat(timespec="seconds"))
     found = asyncio.run(measure(given, encoded(given.model)))
-    options = {key: str(value) for key, value in vars(given).items() if value is not None}
+    said = ("requests", "at_once", "places", "batch", "delay_ms", "provider", "threads")
+    options = {"model": given.model.name} | {key: getattr(given, key) for key in said}
     report = {"environment": environment, "options": options, **found}
     text = json.dumps(report, indent=2) + "\n"
     if given.out is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from enum import StrEnum
 from pathlib import Path
@@ -133,7 +134,15 @@ def _write(form: Form, artefact: Artefact, folder: Path, options: TritonOptions)
             from hrvit_deploy.embed.python import embed_python
 
             embed_python(artefact, folder)
-    return [within, "cat README.md"]
+    return [within, *_readme_commands(folder / "README.md")]
+
+
+def _readme_commands(readme: Path) -> list[str]:
+    """The lines of its shell blocks, in order."""
+    blocks = re.findall(
+        r"^```sh\n(.*?)^```$", readme.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    return [line for block in blocks for line in block.splitlines()]
 
 
 def _show(folder: Path, lines: list[str]) -> None:

@@ -45,6 +45,26 @@ def test_one_object_tells_what_was_made(run: Run, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("form", "last"), [("cpp", "cmake --install build"), ("python", "-m hrvit_app photo.jpg")]
+)
+def test_folders_are_told_with_the_commands_in_them(
+    run: Run, folder: Path, form: str, last: str
+) -> None:
+    path = str(small_artefacts.artefact(folder).path)
+    made = run("embed", path, "--as", form, "--json")
+    spoken = run("embed", path, "--as", form, "--out", "again")
+
+    assert made.code == spoken.code == 0, made.err
+    within, *commands = made.json["commands"]
+    assert within == f"cd embedded/small-{form}"
+    assert last in commands[-1]
+    readme = (folder / "again" / "README.md").read_text()
+    for command in commands:
+        assert command in readme
+        assert f"  {command}\n" in spoken.out
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "problem"),
     [
         ((), 2, "--as"),
