@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from google.protobuf import json_format, text_format
+from google.protobuf import json_format, text_format  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parents[1]
 FETCH = runpy.run_path(str(ROOT / "tools" / "fetch_bindings.py"))

@@ -7,7 +7,7 @@ proto does not state are Triton's own checks (core's ``model_config_utils.cc`` a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hrvit_deploy.artefact import TensorInfo
 from hrvit_deploy.embed.triton_serving import DATA_TYPES, Device, Serving, TritonBackend
@@ -103,7 +103,7 @@ def ensemble_config(serving: Serving) -> Message:
 
 
 def _step_config(
-    serving: Serving, step: str, inputs: list[Message], outputs: list[Message]
+    serving: Serving, step: str, inputs: Sequence[Message], outputs: Sequence[Message]
 ) -> Message:
     return {
         "name": f"{serving.name}-{step}",

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from batching import Batcher, BatchOptions, Busy, Closing
 
 from hrvit_deploy.errors import UsageError
+
+FOLDER = Path(__file__).parents[2] / "examples" / "service"
+sys.path.insert(0, str(FOLDER))
+
+from batching import Batcher, BatchOptions, Busy, Closing  # noqa: E402
 
 
 class Network:

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import FOLDER
 from small_artefacts import artefact
+
+FOLDER = Path(__file__).parents[2] / "examples" / "service"
 
 
 def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:

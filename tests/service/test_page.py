@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import base64
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from app import ServiceOptions, create_app
 from browser import DROP, WAIT_S, Served, chromium
 from small_artefacts import artefact
 from stand_in import NAMES, Session, png
 
 from hrvit_deploy.options import Task
+
+FOLDER = Path(__file__).parents[2] / "examples" / "service"
+sys.path.insert(0, str(FOLDER))
+
+from app import ServiceOptions, create_app  # noqa: E402
 
 
 class Page:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,8 +15,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from app import ServiceOptions, create_app
-from batching import BatchOptions
 from fastapi import FastAPI
 from PIL import Image
 from small_artefacts import artefact
@@ -24,6 +23,12 @@ from stand_in import NAMES, Session, png
 import hrvit_deploy
 from hrvit_deploy.errors import RunnerError
 from hrvit_deploy.options import Task
+
+FOLDER = Path(__file__).parents[2] / "examples" / "service"
+sys.path.insert(0, str(FOLDER))
+
+from app import ServiceOptions, create_app  # noqa: E402
+from batching import BatchOptions  # noqa: E402
 
 Scene = Callable[[httpx.AsyncClient, Any], Awaitable[None]]
 PNG = {"Accept": "image/png"}
