@@ -41,6 +41,8 @@ READY_S = 60
 # Requests over the places there are, in the last but one part.
 OVERLOAD = 2
 TIMEOUT_S = 120
+RUNS, TAKEN = "hrvit_run_images_count", "hrvit_places_taken"
+ANSWERED = 'hrvit_answers_total{status="200"}'
 
 
 @dataclass(frozen=True)
@@ -163,10 +165,10 @@ async def measure(given: argparse.Namespace, images: list[bytes]) -> dict[str, A
         one, one_s = await send(client, images, given.requests, 1)
         alone = {reply.image: reply.digest for reply in one}
         check("one by one", one, alone, {200})
-        before = await runs(client)
+        (before,) = await figures(client, RUNS)
         many, many_s = await send(client, images, given.requests, given.at_once)
         check("at once", many, alone, {200})
-        shared = given.requests / (await runs(client) - before)
+        (after,) = await figures(client, RUNS)
         crowd = OVERLOAD * given.places
         over, over_s = await send(client, images, 2 * crowd, crowd)
         check("overload", over, alone, {200, 429})
@@ -181,7 +183,7 @@ async def measure(given: argparse.Namespace, images: list[bytes]) -> dict[str, A
         "one_by_one": summary(one, one_s),
         "at_once": {
             "clients": given.at_once,
-            "images_per_run": round(shared, 2),
+            "images_per_run": round(given.requests / (after - before), 2),
             **summary(many, many_s),
         },
         "overload": {"clients": crowd, **summary(over, over_s)},
@@ -189,22 +191,26 @@ async def measure(given: argparse.Namespace, images: list[bytes]) -> dict[str, A
     }
 
 
-async def runs(client: httpx.AsyncClient) -> int:
-    """How many there were so far."""
+async def figures(client: httpx.AsyncClient, *names: str) -> list[int]:
+    """Whole numbers that the service tells Prometheus; 0 for what it does not tell yet."""
     lines = (await client.get("/metrics")).text.splitlines()
-    (found,) = [line for line in lines if line.startswith("hrvit_run_images_count ")]
-    return int(float(found.split()[1]))
+    told = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return [int(float(told.get(name, "0"))) for name in names]
 
 
 async def end_while_asking(
     running: Running, client: httpx.AsyncClient, images: list[bytes], count: int
 ) -> list[Reply]:
-    """End the service while it answers so many requests; what became of them."""
+    """End the service while it answers; what became of so many requests."""
+    (before,) = await figures(client, ANSWERED)
     asking = [asyncio.create_task(ask(client, images, number)) for number in range(count)]
-    while b"hrvit_places_taken %d.0" % count not in (await client.get("/metrics")).content:
+    answered = taken = 0
+    # Until it has taken all of them, and not answered all yet.
+    while answered + taken < count or not taken:
+        answered, taken = await figures(client, ANSWERED, TAKEN)
+        answered -= before
         if all(one.done() for one in asking):
             sys.exit("shutdown: all was answered before it could be tried; give more --at-once")
-        await asyncio.sleep(0)
     running.process.send_signal(signal.SIGTERM)
     return list(await asyncio.gather(*asking))
 
