@@ -12,7 +12,10 @@ from torch import nn
 
 from hrvit_deploy.deploy.rewrites import (
     convolve_ffn,
+    convolve_output,
+    convolve_values,
     dense_shortcut,
+    flat_tokens,
     fold_batch_norm,
     fold_scale,
     grid_layout,
@@ -50,8 +53,8 @@ class Rewrite:
         return (self.apply.__doc__ or "").strip().splitlines()[0]
 
 
-# In this order: norms fold while their neighbours are still plain convolutions, and
-# stripes lose their padding only once they are static.
+# In this order: norms fold while their neighbours are still plain convolutions, stripes lose
+# their padding only once they are static, and tokens a dimension only once nothing wants it.
 REWRITES = (
     Rewrite("fold-batch-norm", fold_batch_norm.apply),
     Rewrite("fold-scale", fold_scale.apply),
@@ -61,28 +64,33 @@ REWRITES = (
     Rewrite("dense-shortcut", dense_shortcut.apply),
     Rewrite("merge-depthwise", merge_depthwise.apply),
     Rewrite("convolve-ffn", convolve_ffn.apply),
+    Rewrite("convolve-output", convolve_output.apply),
+    Rewrite("convolve-values", convolve_values.apply, default=False),
     Rewrite("grid-layout", grid_layout.apply),
+    Rewrite("flat-tokens", flat_tokens.apply),
     Rewrite("low-resolution-decoder", low_resolution_decoder.apply),
 )
 
 
-# What each runtime gets. OpenVINO took linear layers a little better than the same as
-# convolutions; the others have the defaults, as long as nothing measured tells otherwise.
+# What each runtime gets, as benchmarks/peers.py measured it. onnxruntime multiplies tokens
+# faster than it changes layouts, OpenVINO the other way round; TensorRT gets padded stripes,
+# whose products are fewer and larger than with a ragged one beside them.
 EVERYWHERE = (
     "fold-batch-norm",
     "fold-scale",
     "static-maps",
     "static-stripes",
-    "ragged-stripes",
     "dense-shortcut",
     "merge-depthwise",
+    "convolve-ffn",
     "grid-layout",
+    "flat-tokens",
     "low-resolution-decoder",
 )
 TARGETS = {
-    Target.ONNXRUNTIME: (*EVERYWHERE, "convolve-ffn"),
-    Target.OPENVINO: EVERYWHERE,
-    Target.TENSORRT: (*EVERYWHERE, "convolve-ffn"),
+    Target.ONNXRUNTIME: (*EVERYWHERE, "ragged-stripes"),
+    Target.OPENVINO: (*EVERYWHERE, "ragged-stripes", "convolve-output", "convolve-values"),
+    Target.TENSORRT: (*EVERYWHERE, "convolve-output"),
 }
 
 

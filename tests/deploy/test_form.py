@@ -136,7 +136,8 @@ def test_a_backbone_alone_has_a_form() -> None:
     image = noise(SIZE)
     with torch.no_grad():
         pairs = zip(form.network(image), backbone(image), strict=True)
-        assert max(distance(ours, theirs) for ours, theirs in pairs) < TOLERANCE
+        # Nothing averages a map's largest error out, as a head does.
+        assert max(distance(ours, theirs) for ours, theirs in pairs) < 3 * TOLERANCE
     assert form.changes["static-stripes"] == 17
 
 
@@ -177,7 +178,7 @@ def test_sizes_that_do_not_fit_come_with_the_next_that_do(
 
 
 def test_names_are_unique_and_documented() -> None:
-    assert len(set(NAMES)) == len(NAMES) == 10
+    assert len(set(NAMES)) == len(NAMES) == 13
     for rewrite in REWRITES:
         assert rewrite.name == rewrite.apply.__module__.rpartition(".")[2].replace("_", "-")
         assert rewrite.summary.endswith(".")

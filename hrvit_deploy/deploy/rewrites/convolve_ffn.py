@@ -17,22 +17,25 @@ class ConvolvedFFN(nn.Module):
     transpositions of the widest tensors there are. Here one on each side moves a narrow
     one, and it is of four dimensions next to a convolution, which runtimes fold into the
     layout that the convolution wants.
+
+    Attributes:
+        tokens: Shape that tokens leave it in; any that holds them may come.
     """
 
     def __init__(self, ffn: MixCFN, size: MapSize) -> None:
         super().__init__()
         self.size = size
         self.channels = ffn.fc2.out_features
+        self.tokens: tuple[int, ...] = (-1, size.height * size.width, self.channels)
         self.fc1 = convolution(ffn.fc1)
         self.conv = ffn.conv
         self.fc2 = convolution(ffn.fc2)
 
     def forward(self, tokens: Tensor, size: MapSize) -> Tensor:  # noqa: ARG002
-        """``B x N x C`` tokens to tokens, as the original does."""
+        """Tokens to tokens, ``B x N x C`` or as ``tokens`` says."""
         grid = tokens.reshape(-1, *self.size, self.channels).permute(0, 3, 1, 2)
         projected: Tensor = self.fc2(F.gelu(self.conv(self.fc1(grid))))
-        grid = projected.permute(0, 2, 3, 1)
-        return grid.reshape(-1, self.size.height * self.size.width, self.channels)
+        return projected.permute(0, 2, 3, 1).reshape(self.tokens)
 
 
 def convolution(linear: nn.Linear) -> nn.Conv2d:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from hrvit_deploy.deploy.rewrites.static_stripes import Stripes
+from hrvit_deploy.deploy.stripes import Stripes
 from hrvit_deploy.options import ImageSize
 
 

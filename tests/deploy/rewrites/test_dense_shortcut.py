@@ -32,13 +32,13 @@ def test_answers_as_the_factored_one(channels: int) -> None:
     set_random_weights(shortcut, 0)
     tokens = torch.randn(3, 5, channels)
     with torch.no_grad():
-        assert distance(DenseShortcut(shortcut)(tokens), shortcut(tokens)) < 1e-5
+        assert distance(DenseShortcut(shortcut, 5)(tokens), shortcut(tokens)) < 1e-5
 
 
 def test_its_weight_is_the_kronecker_product() -> None:
     shortcut = DiversityShortcut(48)
     rows, columns = shortcut.fold
-    dense = DenseShortcut(shortcut).dense_left.weight.reshape(rows, columns, rows, columns)
+    dense = DenseShortcut(shortcut, 6).dense_left.weight.reshape(rows, columns, rows, columns)
     assert torch.equal(dense[:, 3, :, 3], shortcut.proj_left.weight)
     assert not dense[:, 3, :, 4].any()
 
@@ -47,6 +47,7 @@ def test_its_weight_is_the_kronecker_product() -> None:
 def test_its_graph_transposes_nothing() -> None:
     shortcut, tokens = DiversityShortcut(16).eval(), torch.zeros(2, 6, 16)
     assert "Transpose" in operators(traced(shortcut, tokens))
-    kinds = operators(traced(DenseShortcut(shortcut), tokens))
+    kinds = operators(traced(DenseShortcut(shortcut, 6), tokens))
     assert "Transpose" not in kinds
-    assert kinds.count("MatMul") == 2
+    # Two dimensions into the small factor, three into the dense one.
+    assert (kinds.count("Gemm"), kinds.count("MatMul")) == (1, 1)

@@ -32,7 +32,7 @@ def test_its_graph_transposes_beside_the_convolution() -> None:
     class Bound(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.embed = GridPatchEmbed(PatchEmbed(4, 8))
+            self.embed = GridPatchEmbed(PatchEmbed(4, 8), MapSize(3, 5))
 
         def forward(self, features: torch.Tensor) -> torch.Tensor:
             answer: torch.Tensor = self.embed(features, MapSize(3, 5))

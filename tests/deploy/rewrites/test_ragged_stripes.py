@@ -7,7 +7,8 @@ import torch
 from networks import SIZES, distance
 from rewriting import TOLERANCE, error_of, formed, modules_of
 
-from hrvit_deploy.deploy.rewrites.static_stripes import StaticAttention, Stripes
+from hrvit_deploy.deploy.rewrites.static_stripes import StaticAttention
+from hrvit_deploy.deploy.stripes import Stripes
 from hrvit_deploy.model.layers import CrossShapedAttention, MapSize
 from hrvit_deploy.model.network import set_random_weights
 from hrvit_deploy.options import Task

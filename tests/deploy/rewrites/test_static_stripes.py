@@ -16,7 +16,8 @@ from rewriting import (
 )
 from torch import Tensor, nn
 
-from hrvit_deploy.deploy.rewrites.static_stripes import StaticAttention, Stripes
+from hrvit_deploy.deploy.rewrites.static_stripes import StaticAttention
+from hrvit_deploy.deploy.stripes import Stripes
 from hrvit_deploy.model.layers import MASK_VALUE, CrossShapedAttention, MapSize
 from hrvit_deploy.model.network import set_random_weights
 from hrvit_deploy.options import Task
@@ -75,14 +76,14 @@ def test_the_mask_hides_exactly_the_padded_keys() -> None:
     horizontal, vertical = static.horizontal.mask, static.vertical.mask
     assert horizontal is not None
     assert vertical is not None
-    assert horizontal.shape == (1, 1, 1, 3 * 5)
-    assert vertical.shape == (1, 1, 1, 4 * 3)
+    # Two stripes of two heads each; the last stripe alone is padded.
+    assert horizontal.shape == (1, 2 * 2, 1, 3 * 5)
+    assert vertical.shape == (1, 2 * 2, 1, 4 * 3)
     # One row is real of three, and of every row two columns of three are.
-    rows = torch.full((3, 5), MASK_VALUE)
-    rows[0] = 0
-    # A vertical stripe holds column after column.
-    columns = torch.zeros(3, 4)
-    columns[2] = MASK_VALUE
+    rows = torch.zeros(2, 2, 3, 5)
+    rows[1, :, 1:] = MASK_VALUE
+    columns = torch.zeros(2, 2, 4, 3)
+    columns[1, :, :, 2] = MASK_VALUE
     assert torch.equal(horizontal.flatten(), rows.flatten())
     assert torch.equal(vertical.flatten(), columns.flatten())
 
@@ -126,10 +127,9 @@ def test_nothing_in_the_graph_depends_on_values(size: str) -> None:
     tokens = torch.zeros(2, map_size.height * map_size.width, CHANNELS)
     kinds = operators(traced(At(static, map_size), tokens))
     assert not BRANCHES & set(kinds)
-    # Queries and values are padded in each stripe that needs it.
+    # Queries and values are padded in each direction that needs it, for one product.
     assert kinds.count("Pad") == 2 * padded
-    whole = (static.horizontal.whole > 0) + (static.vertical.whole > 0)
-    assert kinds.count("Softmax") == whole + padded
+    assert kinds.count("Softmax") == 2
 
 
 @pytest.mark.filterwarnings("ignore")
