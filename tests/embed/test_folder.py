@@ -22,12 +22,13 @@ def test_folder_appears_with_all_that_was_put_in_it(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
-    with (
-        pytest.raises(ValueError, match="half"),
-        whole_folder(tmp_path / "service") as folder,
-    ):
-        (folder / "a").write_text("a")
-        raise ValueError("half")
+    def half() -> None:
+        with whole_folder(tmp_path / "service") as folder:
+            (folder / "a").write_text("a")
+            raise ValueError("half")
+
+    with pytest.raises(ValueError, match="half"):
+        half()
     assert not list(tmp_path.iterdir())
 
 
