@@ -7,7 +7,7 @@ JOBS ?= auto
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 SETUP := $(VENV)/.setup
 
-.PHONY: setup run bench test test-fast lint types architecture check readme clean
+.PHONY: setup run bench gpu test test-fast lint types architecture check readme clean
 
 setup: $(SETUP)
 
@@ -33,6 +33,11 @@ run: setup
 # The deploy form against its peers on this machine: leave it alone for an hour.
 bench: setup
 	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python tools/readme.py --tables
+
+# The same on an NVIDIA GPU; without one, each contender is listed with the reason.
+gpu: setup
+	$(BIN)/python benchmarks/gpu.py
 	$(BIN)/python tools/readme.py --tables
 
 test: setup

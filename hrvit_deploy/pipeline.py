@@ -1,7 +1,7 @@
-"""START HERE: the whole road, from a checkpoint to a verified graph and an engine.
+"""The stages, each made to fit the next: load, export, narrow, build, verify, evaluate.
 
-Each stage reads what the one before it wrote and knows nothing of the others; only here
-do they meet. :func:`run_road` is the road in one function.
+A stage reads what the one before it wrote and knows nothing of the others; what it needs
+from them is handed to it here. :mod:`hrvit_deploy.road` walks them all.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from hrvit_deploy.calib.ranges import Ranges
     from hrvit_deploy.images import NamedImage
-    from hrvit_deploy.measure.bench import BenchOptions, BenchReport
     from hrvit_deploy.measure.evaluate import EvaluateOptions, Evaluation
     from hrvit_deploy.measure.predict import Predictions, PredictOptions
     from hrvit_deploy.trained import Trained
@@ -353,51 +352,6 @@ def export_name(described: Network, options: ExportOptions) -> str:
     if options.precision is not Precision.FP32:
         parts.append(options.precision)
     return "-".join(parts)
-
-
-@dataclass(frozen=True)
-class Road:
-    """What :func:`run_road` made and measured."""
-
-    graph: Artefact
-    engine: Artefact
-    report: BenchReport
-
-
-def run_road(
-    trained: Trained,
-    options: ExportOptions,
-    building: BuildOptions,
-    timing: BenchOptions,
-    progress: Progress,
-    *,
-    environment: dict[str, Any],
-    pictures: Pictures,
-    folders: tuple[Path, Path] = (EXPORT_DIR, ENGINES_DIR),
-) -> Road:
-    """The whole road: export, verify, build, time.
-
-    Args:
-        trained: From :func:`load`.
-        options: What graph to make of it.
-        building: What engine to build from that.
-        timing: How long to time the graph against eager PyTorch.
-        progress: Told of each step.
-        environment: Of :func:`hrvit_deploy.measure.environment.describe_environment`.
-        pictures: To measure on.
-        folders: Where graphs and engines go.
-
-    Raises:
-        GateError: The graph does not answer as the network does; nothing is built then.
-    """
-    from hrvit_deploy.measure.bench import bench
-
-    exports, engines = folders
-    graph = export(trained, options, exports, pictures, progress)
-    require_parity(graph)
-    engine = build(graph, building, engines, pictures, progress)
-    contenders = [contender_for(graph, eager=True), contender_for(graph)]
-    return Road(graph, engine, bench(contenders, timing, environment, progress))
 
 
 def require_parity(artefact: Artefact) -> None:

@@ -136,10 +136,15 @@ def quantize(
 
 
 def type_and_judge(
-    graph: Artefact, precision: Precision, evidence: Evidence, progress: Progress
+    graph: Artefact,
+    precision: Precision,
+    evidence: Evidence,
+    progress: Progress,
+    *,
+    folder: Path = EXPORT_DIR,
 ) -> Artefact:
     """A float32 graph in float16 or bfloat16, judged against itself."""
-    typed, fresh = narrowed(graph, precision, evidence.pictures, progress, folder=EXPORT_DIR)
+    typed, fresh = narrowed(graph, precision, evidence.pictures, progress, folder=folder)
     if fresh and evidence.data is None:
         return judge_by_parity(typed, evidence)
     return judge(typed, graph, evidence, progress)

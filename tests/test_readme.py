@@ -63,7 +63,7 @@ def run_python(folder: Path) -> None:
     found: dict[str, object] = {}
     code = code.replace('Path("', f'Path("{folder}/')
     exec(code, found)
-    assert getattr(found["scores"], "shape", None) == (1, 1000)
+    assert getattr(found["probabilities"], "shape", None) == (1000,)
 
 
 def test_make_run_runs_the_commands_shown() -> None:

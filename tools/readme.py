@@ -33,6 +33,8 @@ PARITY = ROOT / "benchmarks" / "results" / "parity.json"
 INT8 = ROOT / "benchmarks" / "results" / "int8.json"
 PEERS = ROOT / "benchmarks" / "results" / "peers.json"
 PERFORMANCE = ROOT / "docs" / "performance.md"
+GPU = ROOT / "benchmarks" / "results" / "gpu.json"
+ON_A_GPU = ROOT / "docs" / "gpu.md"
 BLOCK = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```", re.DOTALL)
 TIMEOUT_S = 900
 # As many as make run writes.
@@ -223,7 +225,7 @@ def draw(folder: Path, count: int = 3) -> None:
 
 def filled_readme(text: str) -> str:
     """README.md with its measured tables."""
-    return with_peers(fill(text, "int8", int8_table()))
+    return with_gpu(with_peers(fill(text, "int8", int8_table())), whole=False)
 
 
 def with_peers(text: str) -> str:
@@ -232,6 +234,17 @@ def with_peers(text: str) -> str:
     if not tables:
         return text
     return fill(text, "peers", f"{tables['peers']}\n\n{charts('peers', folder='')}")
+
+
+def with_gpu(text: str, *, whole: bool = True) -> str:
+    """A document with what gpu.py measured, all of it or the gist; as it is without that."""
+    if not GPU.exists():
+        return text
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from gpu_tables import everything, performance
+
+    report = json.loads(GPU.read_text(encoding="utf-8"))
+    return fill(text, "gpu", everything(report) if whole else performance(report))
 
 
 def filled_performance(text: str) -> str:
@@ -265,14 +278,19 @@ def renew_commands() -> None:
 
 
 def main() -> None:
-    """Rewrite README.md, docs/gates.md, docs/performance.md and docs/predictions.png."""
+    """Rewrite README.md, what docs hold of measured tables, and docs/predictions.png."""
     if "--tables" not in sys.argv[1:]:
         renew_commands()
     for path, filled in DOCUMENTS.items():
         path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-DOCUMENTS = {README: filled_readme, GATES: filled_gates, PERFORMANCE: filled_performance}
+DOCUMENTS = {
+    README: filled_readme,
+    GATES: filled_gates,
+    PERFORMANCE: filled_performance,
+    ON_A_GPU: with_gpu,
+}
 
 
 if __name__ == "__main__":

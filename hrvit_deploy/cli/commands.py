@@ -19,8 +19,9 @@ from hrvit_deploy.cli.comparing import compare
 from hrvit_deploy.cli.console import Terminal, now, print_json
 from hrvit_deploy.cli.embedding import embed
 from hrvit_deploy.cli.judging import evaluate, predict
-from hrvit_deploy.cli.quantizing import quantize, sensitivity
+from hrvit_deploy.cli.quantizing import evidence, quantize, sensitivity
 from hrvit_deploy.errors import UsageError
+from hrvit_deploy.judging import Evidence
 from hrvit_deploy.measure.gates import GATES, Gates
 from hrvit_deploy.model.variants import load_variant
 from hrvit_deploy.options import (
@@ -291,25 +292,39 @@ def run(
     samples: arg.Samples = 8,
     backend: arg.BackendName = Backend.AUTO,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of timing.")] = 5,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Calibrate, quantize and judge; else FP16.")
+    ] = False,
+    fp8: Annotated[bool, typer.Option("--fp8", help="Likewise, in FP8 (E4M3).")] = False,
     as_json: arg.AsJson = False,
 ) -> None:
-    """Walk the whole road: export, verify, build an FP16 engine, time the graph."""
+    """Walk the whole road: export, verify, build an engine, time the graph."""
     from hrvit_deploy.measure.bench import BenchOptions
     from hrvit_deploy.measure.environment import describe_environment
+    from hrvit_deploy.road import run_road
 
+    if int8 and fp8:
+        raise UsageError("an engine has one precision, not int8 and fp8", "give one of the two")
+    precision = Precision.INT8 if int8 else Precision.FP8 if fp8 else Precision.FP16
+    judged = (
+        evidence(precision, None, images, samples, None, None)
+        if int8 or fp8
+        else Evidence(pictures=Pictures(images, samples))
+    )
     request = Request(load_variant(variant), task, checkpoint, num_classes)
     with Terminal() as terminal:
         trained = pipeline.load(request, terminal)
-        road = pipeline.run_road(
+        road = run_road(
             trained,
             ExportOptions(
                 size=parse_size(size) if size else DEFAULT_SIZE[trained.described.task]
             ),
-            BuildOptions(backend=backend),
+            BuildOptions(precision, backend),
             BenchOptions(rounds=rounds),
             terminal,
+            evidence=judged,
             environment=describe_environment(now()),
-            pictures=Pictures(images, samples),
+            images=images,
         )
     show.road(road, as_json=as_json)
 

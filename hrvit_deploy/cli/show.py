@@ -24,7 +24,8 @@ from hrvit_deploy.artefact import (
     staging,
 )
 from hrvit_deploy.cli.console import human_bytes, print_json
-from hrvit_deploy.pipeline import Road, VariantDescription
+from hrvit_deploy.pipeline import VariantDescription
+from hrvit_deploy.road import Road
 
 if TYPE_CHECKING:
     from hrvit_deploy.measure.bench import BenchReport

@@ -6,8 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import TINY, Run
+from PIL import Image
 
 from hrvit_deploy.artefact import open_artefact
 from hrvit_deploy.bindings import cuda_
@@ -276,6 +278,33 @@ def test_run_walks_the_whole_road(run: Run, folder: Path) -> None:
     assert ran.json["graph"]["passed"] is True
     assert set(ran.json["engine"]["products"]) == {"float16"}
     assert ran.json["bench"]["results"][0]["name"] == "eager"
+
+
+def test_run_quantizes_on_the_way(run: Run, folder: Path) -> None:
+    images = folder / "photos"
+    images.mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(2):
+        pixels = generator.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(images / f"{number}.png")
+    ran = run(
+        "run",
+        *("--variant", str(TINY), "--size", "64", "--num-classes", "5", "--samples", "2"),
+        *("--rounds", "1", "--backend", "tensorrt-rtx", "--int8", "--images", "photos"),
+        "--json",
+    )
+
+    assert ran.code == 0, ran.err
+    assert ran.json["artefact"].endswith("-fp16-int8-rtx.plan")
+    assert ran.json["engine"]["quantized_layers"] > 50
+    assert (folder / "calib").is_dir()
+
+
+def test_run_in_eight_bits_needs_images(run: Run) -> None:
+    ran = run("run", "--variant", str(TINY), "--size", "64", "--samples", "1", "--int8")
+    assert ran.code == 1
+    assert "calib/images" in ran.err
+    assert "--images DIR" in ran.err
 
 
 def test_help_and_version(run: Run) -> None:
