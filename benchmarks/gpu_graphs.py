@@ -19,11 +19,12 @@ import msgspec
 import numpy as np
 from gpu_batches import fix_batch
 from gpu_contenders import Entry
+from numpy.typing import NDArray
 from peer_contenders import Form
 from peer_graphs import Case
 from PIL import Image
 
-from hrvit_deploy import pipeline
+from hrvit_deploy import pipeline, trained
 from hrvit_deploy.artefact import (
     Artefact,
     Preparation,
@@ -32,10 +33,12 @@ from hrvit_deploy.artefact import (
     plain,
     sidecar_of,
 )
+from hrvit_deploy.calib.quantize import quantize_artefact
 from hrvit_deploy.calib.ranges import Ranges
-from hrvit_deploy.deploy.form import REWRITES, choose
+from hrvit_deploy.deploy.form import REWRITES, choose, deploy
 from hrvit_deploy.engines.build import SHORT
 from hrvit_deploy.errors import HrvitDeployError, MissingDependency
+from hrvit_deploy.export.stage import Subject, export_onnx, narrow_artefact
 from hrvit_deploy.images import prepare, samples
 from hrvit_deploy.options import (
     DEFAULT_OPSET,
@@ -50,6 +53,7 @@ from hrvit_deploy.options import (
     QuantizeOptions,
 )
 from hrvit_deploy.progress import Progress, working
+from hrvit_deploy.trained import Trained
 
 INDEX = "prepared.json"
 # Folder of what is needed only to make the rest.
@@ -58,7 +62,7 @@ DYNAMIC = "dynamic"
 RTX_SUFFIX = SHORT[Backend.TENSORRT_RTX]
 # Of pictures that answers are compared on; a batch repeats them.
 PICTURES = 2
-# Of crops to calibrate on, their seed, and how many there are at sizes above the second.
+# Of crops to calibrate on, their seed, and how many there are of more pixels than that.
 CALIBRATION, CALIBRATION_SEED = 32, 1
 LARGE, FEW = 512 * 512, 4
 EVERY_REWRITE = tuple(rewrite.name for rewrite in REWRITES)
@@ -104,9 +108,9 @@ class Prepared:
         Raises:
             HrvitDeployError: It is not there and cannot be made.
         """
-        path = self.path(case, entry)
-        if case.batch == 1 or holds(path):
+        if case.batch == 1:
             return self._derived(case, entry, entry.precision)
+        path = self.path(case, entry)
         return self.file(path, lambda: self._fixed(case, entry, path))
 
     def plan(self, case: Case, entry: Entry) -> Path:
@@ -150,10 +154,10 @@ class Prepared:
         wider = Precision.FP16 if precision in QUANTIZED else Precision.FP32
         graph = open_artefact(self._derived(case, entry, wider))
         if precision is Precision.FP16:
-            pictures = pipeline.Pictures(limit=PICTURES)
-            return pipeline.narrow(graph, precision, pictures, self.progress, path=path)
-        from hrvit_deploy.calib.quantize import quantize_artefact
-
+            images = images_of(graph.manifest.preparation)
+            return verified(
+                narrow_artefact(graph, path, precision, images, self.progress), self.progress
+            )
         file, ranges = self.ranges(self._derived(case, entry, Precision.FP32), case.size)
         options = QuantizeOptions(precision)
         return quantize_artefact(graph, ranges, path, options, ranges_file=file)
@@ -165,7 +169,7 @@ class Prepared:
     def ranges(self, graph: Path, size: ImageSize) -> tuple[Path, Ranges]:
         """Ranges of a float32 graph, and the file that holds them."""
         count = CALIBRATION if size.height * size.width <= LARGE else FEW
-        crops = self.folder / "calibration" / str(size)
+        crops = self.folder / "calibration" / f"{size}-{count}"
         if not crops.is_dir():
             write_crops(crops, count, size)
         options = CalibrationOptions(samples=count)
@@ -223,8 +227,6 @@ def form_name(entry: Entry) -> str:
 
 def export(case: Case, entry: Entry, path: Path, progress: Progress) -> Artefact:
     """The float32 graph of a form, compared with eager, under that name."""
-    from hrvit_deploy import trained
-
     options = export_options(case, entry)
     return export_as(trained.load(case.request), options, path, progress)
 
@@ -241,16 +243,34 @@ def export_options(case: Case, entry: Entry, opset: int = DEFAULT_OPSET) -> Expo
     )
 
 
-def export_as(network: Any, options: ExportOptions, path: Path, progress: Progress) -> Artefact:
-    """Export under a name of one's own; see :func:`hrvit_deploy.pipeline.export`."""
-    pictures = pipeline.Pictures(limit=PICTURES)
-    # In a folder of its own, for the name that it gets says less than ours.
-    folder = path.parent / f"{path.stem}.made"
-    made = pipeline.export(network, options, folder, pictures, progress)
-    for suffix in (".onnx", ".json"):
-        made.path.with_suffix(suffix).replace(path.with_suffix(suffix))
-    folder.rmdir()
-    return Artefact(path, made.manifest)
+def export_as(
+    network: Trained, options: ExportOptions, path: Path, progress: Progress
+) -> Artefact:
+    """What :func:`hrvit_deploy.pipeline.export` makes, under a name of one's own."""
+    at_size = network.at(options.size)
+    rewrites = choose(options.without, target=options.target)
+    form = deploy(at_size.network, options.size, rewrites)
+    preparation = Preparation(options.size)
+    subject = Subject(form, at_size.described, preparation, at_size.sources)
+    made = export_onnx(subject, path, options, images_of(preparation), progress)
+    return verified(made, progress)
+
+
+def images_of(preparation: Preparation) -> list[NDArray[Any]]:
+    """Pictures to make a graph on, one by one: two large ones at once take over 12 GB."""
+    pictures = pipeline.Pictures(limit=PICTURES).open(preparation.size)
+    return pipeline.prepared_batches(pictures, preparation, 1)
+
+
+def verified(graph: Artefact, progress: Progress) -> Artefact:
+    """Compared with eager here, unless that takes two large images at once.
+
+    What it answers is compared once more where it is timed.
+    """
+    size = graph.manifest.preparation.size
+    if graph.manifest.inputs[0].batch is None and size.height * size.width > LARGE:
+        return graph
+    return pipeline.verify(graph, None, pipeline.Pictures(limit=PICTURES), progress)
 
 
 def write_crops(folder: Path, count: int, size: ImageSize) -> None:

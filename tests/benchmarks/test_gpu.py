@@ -11,11 +11,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from networks import TINY, TINY_FILE
 
-from hrvit_deploy.artefact import plain
+from hrvit_deploy.artefact import open_artefact, plain
 from hrvit_deploy.errors import ExportError, HrvitDeployError, RunnerError, UsageError
 from hrvit_deploy.options import ImageSize, Task
 from hrvit_deploy.progress import Silent
@@ -607,3 +608,8 @@ def test_the_whole_script_over_stand_ins(tmp_path: Path) -> None:
     assert rows[REFERENCE.name]["speedup"] == 1
     assert draw(report, tmp_path / "gpu.png")
     assert "eager fp32" in everything(report)
+    # What was made is taken as it is: a graph of that batch, and not one of any.
+    (case,) = plan.cases()
+    taken = Prepared(places.work / "graphs", Silent(), closed=True).graph(case, entries[1])
+    assert open_artefact(taken).manifest.inputs[0].batch == 2
+    assert onnxruntime.InferenceSession(taken).get_outputs()[0].shape[0] == 2
