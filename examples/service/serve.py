@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 import uvicorn
 from app import ServiceOptions, create_app
 from batching import Batcher, BatchOptions
@@ -63,6 +64,8 @@ def main() -> None:
         classes=given.classes,
         largest_batch=given.batch,
     )
+    # The first run is slower: nobody should have to wait for it.
+    session(np.zeros((*session.manifest.preparation.size, 3), np.uint8))
     if session.batch is not None:
         # More than that never share a run, so none should wait for others.
         batching = replace(batching, largest=session.batch)

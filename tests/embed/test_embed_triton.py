@@ -344,6 +344,14 @@ def test_plan_is_served_within_its_profile(
     assert "--gpus all" in told
 
 
+def test_code_in_a_plan_runs_only_where_the_server_is_told(tmp_path: Path) -> None:
+    profile = {"min": 1, "opt": 1, "max": 1}
+    for given in (False, True):
+        source = plan(tmp_path, options={"profile": profile, "version_compatible": given})
+        line = commands(settle(source, TritonOptions())).serve
+        assert ("version-compatible=true" in line) is given
+
+
 def test_eight_bit_floats_are_left_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
