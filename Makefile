@@ -62,4 +62,4 @@ readme: setup
 	$(BIN)/python tools/readme.py
 
 clean:
-	rm -rf $(VENV) export/*.onnx export/*.data export/*.json engines/*.plan engines/*.json engines/*.cache calib/*.json calib/*.png calib/images/scene_*.png bench $(DATA) predictions
+	rm -rf $(VENV) export/*.onnx export/*.data export/*.json engines/*.plan engines/*.json engines/*.cache calib/*.json calib/*.png calib/images/scene_*.png bench $(DATA) predictions embedded
