@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,7 @@ from hrvit_deploy.measure.verify import side_of
 from hrvit_deploy.options import ImageSize, Task
 from hrvit_deploy.runners.contender import InferencePrecision, Provider
 from hrvit_deploy.runners.direct import RunOptions
-from hrvit_deploy.runners.protocol import Inputs, Runner
+from hrvit_deploy.runners.protocol import Closing, Inputs, Runner
 from hrvit_deploy.runtime.batches import LARGEST_BATCH, AskedSide, Reach, reach_of
 from hrvit_deploy.runtime.given import EXPECTED, as_image, is_several
 from hrvit_deploy.runtime.opening import choose, choose_provider, open_runner
@@ -88,7 +87,7 @@ def load(
     return Session(open_runner(artefact, options), artefact.manifest, named, fit, reach)
 
 
-class Session:
+class Session(Closing):
     """An opened artefact. Threads may share it; closed by ``with`` or :meth:`close`.
 
     Attributes:
@@ -205,17 +204,6 @@ class Session:
     def _check_open(self) -> None:
         if self._closed:
             raise RunnerError(f"the {self.name} session is closed", "load another one")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def check_finite(tensors: Inputs) -> None:
