@@ -26,7 +26,7 @@ import scenes  # noqa: E402
 import train  # noqa: E402
 from scenes import Split, make_scene  # noqa: E402
 
-COMMITTED = {"b1": 0.85, "tiny": 0.2}
+COMMITTED = {"b1": 0.85, "tiny": 0.4}
 
 
 def test_a_scene_follows_from_its_number() -> None:
