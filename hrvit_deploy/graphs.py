@@ -147,6 +147,23 @@ def count_nodes(model: ModelProto) -> dict[str, int]:
     return dict(Counter(node.op_type for node in model.graph.node).most_common())
 
 
+def lift_constants(model: ModelProto) -> ModelProto:
+    """The graph, its Constant nodes that hold a tensor being initializers.
+
+    Some exporters and simplifiers write weights as nodes; whoever looks for them among the
+    initializers, quantization first of all, would take them for activations.
+    """
+    nodes = model.graph.node
+    for index in reversed(range(len(nodes))):
+        node = nodes[index]
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            weight = model.graph.initializer.add()
+            weight.CopyFrom(node.attribute[0].t)
+            weight.name = node.output[0]
+            del nodes[index]
+    return model
+
+
 def name_nodes(model: ModelProto) -> ModelProto:
     """The graph, each of its nodes with a name of its own.
 

@@ -39,13 +39,13 @@ def switched(
     from hrvit_deploy.calib.quantize import check_float
     from hrvit_deploy.calib.ranges import check_fits
     from hrvit_deploy.calib.switches import insert_switches
-    from hrvit_deploy.graphs import runnable, write_graph
+    from hrvit_deploy.graphs import lift_constants, runnable, write_graph
     from hrvit_deploy.measure.sensitivity import SwitchedRunner
     from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
 
     check_float(graph)
     check_fits(ranges, graph)
-    model = runnable(onnx.load(graph.path))
+    model = lift_constants(runnable(onnx.load(graph.path)))
     products = choose_products(find_products(model), options.groups, options.keep)
     model = insert_switches(model, products, ranges.amax, FORMATS[options.precision])
     with tempfile.TemporaryDirectory(prefix="hrvit-deploy-") as folder:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from graph_making import Value, floats, make_graph, run_graph
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from hrvit_deploy import graphs
 from hrvit_deploy.errors import ExportError
@@ -30,6 +30,27 @@ def network(opset: int = 20) -> ModelProto:
         {"matrix": MATRIX, "bias": BIAS},
         opset,
     )
+
+
+def test_constant_nodes_become_initializers(tmp_path: Path) -> None:
+    constants = [
+        node("Constant", [], [name], name, value=numpy_helper.from_array(values))
+        for name, values in (("matrix", MATRIX), ("bias", BIAS))
+    ]
+    model = network()
+    image = floats(3, 32, seed=2)
+    expected = run_graph(model, tmp_path, image=image)["logits"]
+    del model.graph.initializer[:]
+    for constant in (*constants, node("Constant", [], ["one"], "one", value_float=1.0)):
+        model.graph.node.insert(0, constant)
+
+    lifted = graphs.lift_constants(model)
+
+    kept = [node.op_type for node in lifted.graph.node]
+    assert kept == ["Constant", "MatMul", "Add", "HardSwish"]
+    assert {weight.name for weight in lifted.graph.initializer} == {"matrix", "bias"}
+    actual = run_graph(lifted, tmp_path, image=image)["logits"]
+    np.testing.assert_array_equal(actual, expected)
 
 
 def test_a_small_graph_is_one_file(tmp_path: Path) -> None:

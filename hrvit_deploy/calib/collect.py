@@ -12,6 +12,8 @@ import math
 import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +105,8 @@ def check_measurable(artefact: Artefact) -> None:
 def collect(artefact: Artefact, pictures: PictureSet, progress: Progress) -> Histograms:
     """Histograms by tensor; tensors that hold the same values share one.
 
-    The activations of one batch are in memory at a time, whatever the number of images.
+    The activations of one batch are in memory at a time, whatever the number of images, and
+    one session.
 
     Args:
         artefact: A float32 graph.
@@ -118,18 +121,24 @@ def collect(artefact: Artefact, pictures: PictureSet, progress: Progress) -> His
     histograms = {name: Histogram() for name in origins.values()}
     image = artefact.manifest.inputs[0].name
     groups = _groups(model, [name for name in histograms if name != image])
-    total = batch_count(pictures, artefact.manifest)
-    fed = track(progress, "Calibrating", batches(pictures, artefact.manifest), total)
-    with ExitStack() as opened, tempfile.TemporaryDirectory(prefix="hrvit-deploy-") as folder:
-        runners = [
-            opened.enter_context(_open(model, names, Path(folder) / f"{index}.onnx"))
-            for index, names in enumerate(groups)
-        ]
-        for names, batch in fed:
-            if image in histograms:
-                _count(histograms, {image: batch}, names)
-            for runner in runners:
-                _count(histograms, runner.run({image: batch}), names)
+    # Image after image is made anew for each group: a session open is far larger than one.
+    passes = groups or [[]]
+    count = batch_count(pictures, artefact.manifest)
+    feed = (
+        (index, batch)
+        for index in range(len(passes))
+        for batch in batches(pictures, artefact.manifest)
+    )
+    fed = track(progress, "Calibrating", feed, count * len(passes))
+    with ExitStack() as opened:
+        for index, turns in groupby(fed, key=itemgetter(0)):
+            opened.close()
+            runner = opened.enter_context(_open(model, passes[index])) if groups else None
+            for _, (names, values) in turns:
+                if index == 0 and image in histograms:
+                    _count(histograms, {image: values}, names)
+                if runner is not None:
+                    _count(histograms, runner.run({image: values}), names)
     return {name: histograms[origin] for name, origin in origins.items()}
 
 
@@ -140,9 +149,11 @@ def ranges_from(histograms: Histograms, options: CalibrationOptions) -> dict[str
     return {name: chosen[id(counted)] for name, counted in histograms.items()}
 
 
-def _open(model: ModelProto, names: Iterable[str], path: Path) -> OnnxRuntimeRunner:
-    write_graph(watch(runnable(model), names), path)
-    return OnnxRuntimeRunner(path)
+def _open(model: ModelProto, names: Iterable[str]) -> OnnxRuntimeRunner:
+    with tempfile.TemporaryDirectory(prefix="hrvit-deploy-") as folder:
+        path = Path(folder) / "watched.onnx"
+        write_graph(watch(runnable(model), names), path)
+        return OnnxRuntimeRunner(path)
 
 
 def _count(

@@ -51,7 +51,7 @@ def quantize_artefact(
     manifest = artefact.manifest
     check_float(artefact)
     check_fits(ranges, artefact)
-    model = onnx.load(artefact.path)
+    model = graphs.lift_constants(onnx.load(artefact.path))
     products = choose_products(find_products(model), options.groups, options.keep)
     quantized = insert_qdq(model, products, ranges.amax, FORMATS[options.precision])
     with staging(path) as folder:

@@ -31,8 +31,8 @@ def measure(
 ) -> dict[str, float]:
     """Largest magnitude of every float32 activation over all images.
 
-    The graph itself reduces each activation to one number, so memory does not grow with
-    the number of images or activations.
+    The graph itself reduces each activation to one number as soon as it is there, so memory
+    does not grow with the number of images or activations.
 
     Args:
         model: A float32 graph with one input.
@@ -47,7 +47,7 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="hrvit-deploy-") as folder:
         path = Path(folder) / "watched.onnx"
         write_graph(watched, path)
-        with OnnxRuntimeRunner(path) as runner:
+        with OnnxRuntimeRunner(path, in_order=True) as runner:
             for image in track(progress, "Measuring activations", images):
                 largest[name] = max(largest[name], float(np.abs(image).max()))
                 for key, value in runner.run({name: image}).items():
@@ -58,25 +58,25 @@ def measure(
 
 def watch(model: ModelProto) -> tuple[ModelProto, dict[str, float]]:
     """The graph returning the largest magnitudes, and a zero for each of them."""
+    floats = float_tensors(model)
     watched = ModelProto()
     watched.CopyFrom(model)
-    floats = float_tensors(model)
-    names = [
-        tensor
-        for node in model.graph.node
-        if node.op_type not in MOVES
-        for tensor in node.output
-        if tensor in floats
-    ]
-    del watched.graph.output[:]
+    del watched.graph.node[:], watched.graph.output[:]
     watched.graph.initializer.append(
         numpy_helper.from_array(np.array(np.inf, np.float32), INFINITY)
     )
-    for name in names:
-        watched.graph.node.extend(_reduction(name))
-        watched.graph.output.append(
-            helper.make_tensor_value_info(PREFIX + name, TensorProto.FLOAT, ())
-        )
+    names = []
+    for node in model.graph.node:
+        watched.graph.node.append(node)
+        if node.op_type in MOVES:
+            continue
+        for name in floats.intersection(node.output):
+            # Right behind the node: what comes first in the file may run first.
+            watched.graph.node.extend(_reduction(name))
+            watched.graph.output.append(
+                helper.make_tensor_value_info(PREFIX + name, TensorProto.FLOAT, ())
+            )
+            names.append(name)
     return watched, dict.fromkeys((model.graph.input[0].name, *names), 0.0)
 
 

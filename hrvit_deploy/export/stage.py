@@ -129,12 +129,17 @@ def _draw(
         with working(progress, "Tracing the graph"):
             trace(network.eval(), traced, taken, returned, min(options.opset, TRACER_OPSET))
         if not options.simplify:
-            return graphs.name_nodes(onnx.load(traced)), "switched off"
+            return named(traced), "switched off"
         with working(progress, "Simplifying the graph"):
             simpler = simplify(traced, traced.with_stem("simplified"), {taken.name: batches[0]})
         if simpler.note:
             progress.warn(f"{simpler.note}; the unsimplified graph is kept")
-        return graphs.name_nodes(onnx.load(simpler.path)), simpler.note
+        return named(simpler.path), simpler.note
+
+
+def named(path: Path) -> ModelProto:
+    """A traced graph, its weights as initializers and its nodes with names."""
+    return graphs.name_nodes(graphs.lift_constants(onnx.load(path)))
 
 
 def _describe(subject: Subject, options: ExportOptions, graph: Graph, sha256: str) -> Manifest:

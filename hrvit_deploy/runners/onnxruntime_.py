@@ -73,6 +73,7 @@ class OnnxRuntimeRunner(Closing):
         concurrency: int | None = None,
         optimize: bool = True,
         profiled: bool = False,
+        in_order: bool = False,
     ) -> None:
         """Load the graph.
 
@@ -84,6 +85,8 @@ class OnnxRuntimeRunner(Closing):
                 as there are callers.
             optimize: Whether onnxruntime fuses and rewrites the graph first.
             profiled: Whether it times every node, for :meth:`node_times`.
+            in_order: Whether nodes run as they come in the file, as far as they can, so that
+                it decides what is held in memory.
 
         Raises:
             MissingDependency: onnxruntime or the provider is not installed.
@@ -102,6 +105,8 @@ class OnnxRuntimeRunner(Closing):
         options.graph_optimization_level = (
             level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
         )
+        if in_order:
+            options.execution_order = library.ExecutionOrder.PRIORITY_BASED
         self._trace = tempfile.TemporaryDirectory(prefix="hrvit-deploy-") if profiled else None
         if self._trace is not None:
             options.enable_profiling = True

@@ -34,6 +34,7 @@ from hrvit_deploy.errors import ArtefactError, InputError
 from hrvit_deploy.images import prepare
 from hrvit_deploy.options import CalibrationOptions, InputFormat, Method, Precision
 from hrvit_deploy.progress import Silent
+from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
 
 MINMAX = CalibrationOptions(Method.MINMAX)
 COUNT = 5
@@ -205,6 +206,32 @@ def test_a_large_graph_is_run_in_parts_with_the_same_result(
     monkeypatch.setattr(collecting, "_groups", lambda model, names: groups(model, names, 1))
 
     assert ranges_from(collected(own, images), MINMAX) == pytest.approx(whole, rel=1e-5)
+
+
+def test_the_sessions_of_parts_are_open_one_after_another(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runners: list[OnnxRuntimeRunner] = []
+    most = 0
+    make = OnnxRuntimeRunner.__init__
+
+    def watched(self: OnnxRuntimeRunner, *words: Any, **options: Any) -> None:
+        nonlocal most
+        make(self, *words, **options)
+        runners.append(self)
+        most = max(most, sum(runner._session is not None for runner in runners))
+
+    monkeypatch.setattr(OnnxRuntimeRunner, "__init__", watched)
+    monkeypatch.setattr(collecting, "_groups", lambda model, names: [[name] for name in names])
+    watcher = Counting()
+    own = artefact(tmp_path)
+
+    calibrate(own, opened(own, images), MINMAX, watcher)
+
+    assert len(runners) == 3
+    assert most == 1
+    assert all(runner._session is None for runner in runners)
+    assert (watcher.steps, watcher.total) == (3 * COUNT, 3 * COUNT)
 
 
 def test_progress_and_warnings(tmp_path: Path, images: Path) -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
 import numpy as np
+import onnx
 import pytest
 from graph_making import Value, floats, make_graph
 from numpy.typing import NDArray
@@ -110,6 +116,47 @@ def test_uint8_images_are_measured() -> None:
     measured = measure(model, [np.array([[3, 150, 128]], np.uint8)], Silent())
 
     assert measured == {"image": 150, "pixels": 150, "logits": 97}
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+import numpy as np, onnx
+from hrvit_deploy.export.magnitudes import measure
+from hrvit_deploy.progress import Silent
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+model = onnx.load(sys.argv[1])
+image = np.ones((1, 1 << 21), np.float32)
+before = peak()
+measure(model, [image], Silent())
+print(peak() - before)
+"""
+
+
+def test_activations_are_not_held_until_all_are_measured(tmp_path: Path) -> None:
+    count, mebibytes = 40, 8
+    names = ["image", *(f"sum{index}" for index in range(count))]
+    steps = [
+        step
+        for before, after in pairwise(names)
+        for step in (
+            node("Tanh", [before], [f"of {before}"], f"{before}/tanh"),
+            node("Add", [before, f"of {before}"], [after], f"{after}/add"),
+        )
+    ]
+    steps.append(node("Relu", [names[-1]], ["logits"], "relu"))
+    shape = (1, mebibytes << 18)
+    model = make_graph(steps, Value("image", shape), [Value("logits", shape)])
+    path = tmp_path / "deep.onnx"
+    onnx.save(model, path)
+
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, check=True
+    )
+
+    # A few are needed at once; all of them are more than twice as much.
+    assert int(done.stdout) < count * mebibytes
 
 
 def test_every_image_is_counted() -> None:

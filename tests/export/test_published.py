@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from networks import CLASSES, TINY, answer, golden_network, tiny
 from onnx import numpy_helper
 
 from hrvit_deploy.artefact import Artefact, Network, Preparation, Weights, open_artefact
+from hrvit_deploy.calib.policy import find_products
 from hrvit_deploy.deploy.form import choose, deploy
 from hrvit_deploy.export.stage import Subject, export_onnx
 from hrvit_deploy.images import prepare, samples, stack
@@ -102,6 +104,16 @@ def test_masks_are_constants_of_the_stripes_that_need_them(padded: Artefact) -> 
     assert padded.manifest.graph is not None
     # Queries and values.
     assert padded.manifest.graph.nodes["Pad"] == 2 * 12
+
+
+def test_weights_are_found_in_the_oldest_opset(padded: Artefact, tmp_path: Path) -> None:
+    options = ExportOptions(ImageSize(160, 64), without=("ragged-stripes",), opset=17)
+    oldest = export(tiny(Task.CLASSIFY), TINY, Task.CLASSIFY, CLASSES, options, tmp_path)
+    kinds = [
+        Counter(product.group for product in find_products(onnx.load(artefact.path)))
+        for artefact in (padded, oldest)
+    ]
+    assert kinds[0] == kinds[1]
 
 
 @pytest.mark.parametrize("batch", [1, 3, 5])

@@ -27,6 +27,7 @@ from onnx import ModelProto, TensorProto
 
 from hrvit_deploy import graphs
 from hrvit_deploy.artefact import Artefact, open_artefact
+from hrvit_deploy.calib.policy import find_products
 from hrvit_deploy.deploy.form import deploy
 from hrvit_deploy.errors import ArtefactError, ExportError, PrecisionError
 from hrvit_deploy.export import stage
@@ -134,6 +135,7 @@ def test_the_opset_asked_for_is_the_opset_written(
     names = [node.name for node in model.graph.node]
     assert all(names)
     assert len(set(names)) == len(names)
+    assert all(product.weight for product in find_products(model))
     image = photograph(options)
     answer = run_graph(graphs.runnable(model), tmp_path, image=image)["logits"]
     within = 1e-5 if precision is Precision.FP32 else 1e-2
