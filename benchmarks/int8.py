@@ -157,12 +157,13 @@ class Trial:
         )
 
 
-def make_scenes(folder: Path, count: int) -> None:
+def make_scenes(folder: Path, count: int, size: ImageSize = SIZE) -> None:
+    """So many held-out scenes to judge on, and training scenes to calibrate on."""
     sys.path.insert(0, str(SCENES))
     from scenes import Split, write_scenes
 
-    write_scenes(folder, count, SIZE)
-    write_scenes(folder, CALIBRATION_SCENES, SIZE, split=Split.TRAINING)
+    write_scenes(folder, count, size)
+    write_scenes(folder, CALIBRATION_SCENES, size, split=Split.TRAINING)
 
 
 def main() -> None:

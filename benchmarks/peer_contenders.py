@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -91,6 +92,11 @@ PEERS = (
     *(Peer(form, Runtime.OPENVINO) for form in GRAPHS),
     *(Peer(form, Runtime.OPENVINO, DEVICE) for form in GRAPHS),
 )
+
+
+def peers_in(runtimes: Sequence[Runtime]) -> tuple[Peer, ...]:
+    """Those that run there, eager first."""
+    return tuple(peer for peer in PEERS if peer is EAGER or peer.runtime in runtimes)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from peer_contenders import DEVICE, GRAPHS, Form
+from peer_contenders import DEVICE, EAGER, GRAPHS, Form, Peer, Runtime
 from peer_targets import (
     CPU,
     DEPLOYED,
@@ -26,6 +26,12 @@ Row = dict[str, Any]
 ABSENT = "-"
 FAILED = "failed"
 TOOLS = ("torch", "onnxruntime", "openvino")
+# Where graphs run on a CPU.
+PLACES = (
+    (Runtime.ONNXRUNTIME,),
+    (Runtime.OPENVINO,),
+    (Runtime.OPENVINO, DEVICE),
+)
 # Characters that the widest table needs.
 WIDTH = 110
 
@@ -143,6 +149,28 @@ def _rtx_cells(row: Row) -> tuple[str, str, str]:
     if row["error"]:
         return FAILED, ABSENT, ABSENT
     return f"{row[LAYERS]:,.0f}", f"{row[SECONDS]:.1f}", f"{row[PLAN] / 2**20:.1f}"
+
+
+def variants_table(reports: Mapping[str, Sections]) -> Table:
+    """What each variant's deploy forms take of what the plain graph takes, in every runtime.
+
+    Args:
+        reports: Name of the variant to the sections of its run.
+    """
+    cases = [(name, case) for name, held in reports.items() for case in rows_of(held, CPU)]
+    places = [Peer(Form.PLAIN, *place) for place in PLACES]
+    header = ["variant", "task", "eager, ms"]
+    header += [f"{form} in {plain.place}" for plain in places for form in DEPLOYED]
+    rows = []
+    for name, case in cases:
+        medians = {row["name"]: row["median_ms"] for row in case["rows"]}
+        ratios = [
+            _ratio(_over(medians.get(replace(plain, form=form).name), medians.get(plain.name)))
+            for plain in places
+            for form in DEPLOYED
+        ]
+        rows.append((name, f"{case['task']} {case['size']}", _ms(medians[EAGER.name]), *ratios))
+    return Table(tuple(header), tuple(rows))
 
 
 def targets_table(sections: Sections) -> Table:

@@ -1,6 +1,7 @@
 """The deploy form against every other way to run the network where there is no GPU.
 
-Usage: python benchmarks/peers.py [--variant b1] [--sections cpu,rtx,scaling] [--out FILE.json]
+Usage: python benchmarks/peers.py [--variant b1] [--sections cpu,rtx,scaling]
+           [--runtimes onnxruntime,OpenVINO] [--out FILE.json]
 
 cpu:     eager, torch.compile, TorchScript, and the plain graph and ours in onnxruntime and
          OpenVINO, timed in turn beside the machine's best product of two matrices.
@@ -22,11 +23,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from peer_charts import draw_peers, draw_scaling
-from peer_contenders import EAGER, PEERS, Form, Peer, Runtime
+from peer_contenders import EAGER, PEERS, Form, Peer, Runtime, peers_in
 from peer_engines import builds
 from peer_graphs import Case, Graphs
 from peer_products import Rate
@@ -111,7 +113,7 @@ def quick(plan: Plan) -> Plan:
     return replace(
         plan,
         sizes=dict.fromkeys(Task, ImageSize(64, 64)),
-        peers=tuple(peer for peer in PEERS if peer.runtime is not Runtime.COMPILE),
+        peers=tuple(peer for peer in plan.peers if peer.runtime is not Runtime.COMPILE),
         threads=1,
         timing=QUICK,
         products=(128,),
@@ -266,6 +268,18 @@ def run(plan: Plan, sections: tuple[str, ...], out: Path, progress: Progress) ->
     return results
 
 
+Word = TypeVar("Word", bound=StrEnum)
+
+
+def chosen(parser: argparse.ArgumentParser, text: str, kind: type[Word]) -> tuple[Word, ...]:
+    """The words of a list with commas, or the end with what there is to choose from."""
+    known = {str(word): word for word in kind}
+    words = text.split(",")
+    if unknown := set(words) - known.keys():
+        parser.error(f"no {', '.join(sorted(unknown))}: choose from {', '.join(known)}")
+    return tuple(known[word] for word in words)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -273,6 +287,11 @@ def main() -> None:
     parser.add_argument("--variant", default="b1", help="a name, or a .toml file")
     parser.add_argument("--tasks", default=",".join(Task))
     parser.add_argument("--sections", default=",".join(SECTIONS))
+    parser.add_argument(
+        "--runtimes",
+        default=",".join(dict.fromkeys(peer.runtime for peer in PEERS)),
+        help="of the cpu section; eager always runs",
+    )
     parser.add_argument("--rounds", type=int, default=Plan().timing.rounds)
     parser.add_argument("--quick", action="store_true", help=quick.__doc__)
     parser.add_argument("--out", type=Path, help=f"{RESULTS}; with --quick, {SCRATCH}")
@@ -285,7 +304,8 @@ def main() -> None:
     try:
         plan = Plan(
             variant=load_variant(arguments.variant),
-            tasks=tuple(map(Task, arguments.tasks.split(","))),
+            tasks=chosen(parser, arguments.tasks, Task),
+            peers=peers_in(chosen(parser, arguments.runtimes, Runtime)),
             timing=replace(Plan().timing, rounds=arguments.rounds),
         )
         plan = quick(plan) if arguments.quick else plan

@@ -32,6 +32,7 @@ PREDICTIONS = ROOT / "docs" / "predictions.png"
 PARITY = ROOT / "benchmarks" / "results" / "parity.json"
 INT8 = ROOT / "benchmarks" / "results" / "int8.json"
 PEERS = ROOT / "benchmarks" / "results" / "peers.json"
+PRECISIONS = ROOT / "benchmarks" / "results" / "precisions.json"
 PERFORMANCE = ROOT / "docs" / "performance.md"
 GPU = ROOT / "benchmarks" / "results" / "gpu.json"
 ON_A_GPU = ROOT / "docs" / "gpu.md"
@@ -160,6 +161,42 @@ def peers_tables() -> dict[str, str]:
     }
 
 
+def variants_table() -> str:
+    """The gain of every variant that was measured, the others than b1 in a file each."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from peer_tables import variants_table as table
+
+    reports = {}
+    for path in sorted(PEERS.parent.glob("peers*.json")):
+        sections = json.loads(path.read_text(encoding="utf-8"))["sections"]
+        reports[sections["cpu"]["variant"]] = sections
+    return table(reports).markdown()
+
+
+def precisions_table() -> str:
+    """Latency and loss of accuracy of each precision on a CPU, as Markdown."""
+    found = json.loads(PRECISIONS.read_text(encoding="utf-8"))
+    sizes = found["sizes"]
+    header = ["graph and runtime"]
+    for size in sizes:
+        header += [f"{size}, ms", "to eager", "loss of mIoU, points"]
+    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    for ways in zip(*sizes.values(), strict=True):
+        cells = [ways[0]["name"]]
+        for way, rows in zip(ways, sizes.values(), strict=True):
+            loss = 100 * (rows[0]["miou"] - way["miou"])
+            cells += [f"{way['median_ms']:.0f}", f"{way['ratio']:.2f}", f"{loss:.2f}"]
+        lines.append(cells)
+    environment = found["environment"]
+    inferred = {row["settings"].get("inference_precision") for row in rows} - {None, "f32"}
+    about = (
+        f"HRViT-b1 trained on digit scenes, {rows[0]['images']} scenes, {found['threads']}"
+        f" threads; OpenVINO's default here is {' and '.join(sorted(inferred))}."
+        f" {' '.join(environment['cpu'].split())}, {found['date'][:10]}."
+    )
+    return "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", about])
+
+
 def charts(*names: str, folder: str) -> str:
     """Those of benchmarks/results that there are, as Markdown images."""
     held = [name for name in names if (PEERS.parent / f"{name}.png").exists()]
@@ -251,6 +288,8 @@ def filled_performance(text: str) -> str:
     """docs/performance.md with its measured tables and charts."""
     for name, table in peers_tables().items():
         text = fill(text, name, table)
+    text = fill(text, "variants", variants_table())
+    text = fill(text, "precisions", precisions_table())
     return fill(text, "charts", charts("peers", "scaling", folder="../"))
 
 

@@ -34,7 +34,13 @@ from peer_contenders import DEVICE, EAGER, PEERS, Form, Job, Peer, Runtime, open
 from peer_engines import builds  # noqa: E402
 from peer_graphs import Case, Graphs  # noqa: E402
 from peer_products import best_rates, flops, limit_at, product_jobs, product_name  # noqa: E402
-from peer_tables import cpu_table, rtx_table, targets_table, where  # noqa: E402
+from peer_tables import (  # noqa: E402
+    cpu_table,
+    rtx_table,
+    targets_table,
+    variants_table,
+    where,
+)
 from peer_timing import Row, require_agreement, row_of  # noqa: E402
 
 PLAIN = Peer(Form.PLAIN, Runtime.ONNXRUNTIME)
@@ -383,6 +389,51 @@ def test_options_become_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "argv", ["peers.py", "--variant", "b9"])
     with pytest.raises(SystemExit):
         peers.main()
+
+
+def test_runtimes_are_chosen_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[peers.Plan] = []
+
+    def run(plan: peers.Plan, *_: Any) -> peers.Results:
+        asked.append(plan)
+        return peers.Results(tmp_path / "peers.json", plan)
+
+    monkeypatch.setattr(peers, "run", run)
+    monkeypatch.setattr(sys, "argv", ["peers.py", "--runtimes", "onnxruntime"])
+    peers.main()
+    monkeypatch.setattr(sys, "argv", ["peers.py", "--runtimes", "onnx"])
+    with pytest.raises(SystemExit):
+        peers.main()
+
+    assert [peer.name for peer in asked[0].peers] == [
+        "eager",
+        "plain, onnxruntime",
+        "ours, onnxruntime",
+        "ours fitted, onnxruntime",
+    ]
+    assert "no onnx: choose from eager, " in capsys.readouterr().err
+
+
+def test_variants_stand_below_each_other() -> None:
+    def report(variant: str, ours_ms: float | None) -> dict[str, Any]:
+        medians = {"eager": 200.0, "plain, onnxruntime": 100.0, "ours, onnxruntime": ours_ms}
+        rows = [{"name": name, "median_ms": median} for name, median in medians.items()]
+        case = {"task": "classify", "size": "224x224", "rows": rows}
+        return {"cpu": {"variant": variant, "rows": [case]}}
+
+    table = variants_table({"b1": report("b1", 45.0), "b2": report("b2", None)})
+
+    assert table.header[2:5] == (
+        "eager, ms",
+        "ours in onnxruntime",
+        "ours fitted in onnxruntime",
+    )
+    assert [row[:5] for row in table.rows] == [
+        ("b1", "classify 224x224", "200", "0.45", "-"),
+        ("b2", "classify 224x224", "200", "-", "-"),
+    ]
 
 
 def test_the_documents_hold_what_was_measured() -> None:

@@ -1,0 +1,186 @@
+"""Which precision to run in on a CPU: latency and accuracy of each, in every runtime.
+
+Usage: python benchmarks/precisions.py [--scenes 40] [--sizes 256x256,512x512] [--out FILE.json]
+
+HRViT-b1 trained on digit scenes (examples/digit_scenes) as float32, float16 and INT8 graphs,
+in onnxruntime and OpenVINO, the latter in float32 and in what the processor is fastest in.
+They are timed in turn beside eager PyTorch, then judged on scenes that were held out. Each
+size is on disk before the next starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from int8 import CALIBRATION_SCENES, CHECKPOINT, make_scenes
+
+from hrvit_deploy import pipeline, quantizing
+from hrvit_deploy.artefact import Artefact, plain
+from hrvit_deploy.cli.console import Terminal
+from hrvit_deploy.judging import Evidence
+from hrvit_deploy.measure.bench import BenchOptions, BenchResult, bench
+from hrvit_deploy.measure.environment import describe_environment
+from hrvit_deploy.measure.evaluate import EvaluateOptions
+from hrvit_deploy.measure.gates import Quality
+from hrvit_deploy.model.variants import VARIANTS
+from hrvit_deploy.options import (
+    CalibrationOptions,
+    ExportOptions,
+    ImageSize,
+    Precision,
+    QuantizeOptions,
+    parse_size,
+)
+from hrvit_deploy.progress import Progress
+from hrvit_deploy.request import Request
+from hrvit_deploy.runners.contender import Contender, InferencePrecision, Provider
+
+RESULTS = Path(__file__).parent / "results" / "precisions.json"
+SIZES = "256x256,512x512"
+TIMING = BenchOptions(rounds=15, runs=5, warmup=3)
+QUICK = BenchOptions(rounds=1, runs=1, warmup=1, settle=0, pause_s=0)
+THREADS = 2
+FP32, FP16, INT8 = Precision.FP32, Precision.FP16, Precision.INT8
+F32, DEVICE = InferencePrecision
+
+
+@dataclass(frozen=True)
+class Way:
+    """One row: a graph, and what runs it; eager PyTorch where there is no graph."""
+
+    graph: Precision | None
+    provider: Provider = Provider.CPU
+    inference: InferencePrecision = F32
+
+    @property
+    def name(self) -> str:
+        """``int8 graph, OpenVINO default``."""
+        if self.graph is None:
+            return "eager"
+        if self.provider is Provider.CPU:
+            return f"{self.graph} graph, onnxruntime"
+        word = "default" if self.inference is DEVICE else str(self.inference)
+        return f"{self.graph} graph, OpenVINO {word}"
+
+
+# The first is what the others are held against.
+WAYS = (
+    Way(None),
+    *(Way(graph) for graph in (FP32, FP16, INT8)),
+    *(
+        Way(graph, Provider.OPENVINO, inference)
+        for graph, inference in ((FP32, F32), (FP32, DEVICE), (INT8, F32), (INT8, DEVICE))
+    ),
+)
+
+
+def make_graphs(
+    size: ImageSize, folder: Path, data: Path, progress: Progress
+) -> dict[Precision, Artefact]:
+    """The trained network in every precision, ranges from training scenes."""
+    pictures = pipeline.Pictures(data / "images" / "validation", 8)
+    trained = pipeline.load(Request(VARIANTS["b1"], checkpoint=CHECKPOINT), progress)
+    graph = pipeline.export(trained, ExportOptions(size), folder, pictures, progress)
+    half, _ = quantizing.narrowed(graph, FP16, pictures, progress, folder=folder)
+    ranges = pipeline.calibrate(
+        graph,
+        data / "images" / "training",
+        CalibrationOptions(),
+        folder / "calib",
+        progress,
+    )
+    # Judged below, by labels.
+    lenient = Evidence(None, pictures, quality=Quality(1, 0))
+    eight = quantizing.quantize(
+        graph, ranges, QuantizeOptions(INT8), lenient, progress, folder=folder
+    )
+    return {FP32: graph, FP16: half, INT8: eight}
+
+
+def contender_of(way: Way, made: dict[Precision, Artefact]) -> Contender:
+    contender = pipeline.contender_for(
+        made[way.graph or FP32],
+        eager=way.graph is None,
+        provider=way.provider,
+        inference_precision=way.inference,
+        threads=THREADS,
+    )
+    return replace(contender, name=way.name)
+
+
+def measure(
+    size: ImageSize, scenes: int, timing: BenchOptions, progress: Progress
+) -> Iterator[dict[str, Any]]:
+    """A row to each way, at one size."""
+    with tempfile.TemporaryDirectory(prefix="hrvit-deploy-") as name:
+        folder = Path(name)
+        data = folder / "scenes"
+        make_scenes(data, scenes, size)
+        made = make_graphs(size, folder, data, progress)
+        contenders = [contender_of(way, made) for way in WAYS]
+        report = bench(contenders, timing, describe_environment(""), progress)
+        for way, result in zip(WAYS, report.results, strict=True):
+            yield {"name": way.name, **timed(result), **judged(way, made, data, progress)}
+
+
+def timed(result: BenchResult) -> dict[str, Any]:
+    return {
+        "median_ms": result.p50_ms,
+        "p90_ms": result.p90_ms,
+        "ratio": result.ratio,
+        "peak_mib": result.peak_mib,
+        "settings": result.settings,
+        "error": result.error,
+    }
+
+
+def judged(
+    way: Way, made: dict[Precision, Artefact], data: Path, progress: Progress
+) -> dict[str, Any]:
+    found = pipeline.evaluate(
+        made[way.graph or FP32],
+        data,
+        EvaluateOptions(),
+        progress,
+        provider=way.provider,
+        inference_precision=way.inference,
+        eager=way.graph is None,
+        threads=THREADS,
+    )
+    return {"miou": found.score, "images": found.images}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--scenes", type=int, default=40)
+    parser.add_argument("--sizes", default=SIZES)
+    parser.add_argument("--quick", action="store_true", help="times that mean nothing")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    report: dict[str, Any] = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "environment": plain(describe_environment("")),
+        "threads": THREADS,
+        "calibration_scenes": CALIBRATION_SCENES,
+        "sizes": {},
+    }
+    timing = QUICK if arguments.quick else TIMING
+    with Terminal() as progress:
+        for size in map(parse_size, arguments.sizes.split(",")):
+            rows = list(measure(size, arguments.scenes, timing, progress))
+            report["sizes"][str(size)] = rows
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            staged = arguments.out.with_suffix(".part")
+            staged.write_text(json.dumps(plain(report), indent=1) + "\n", encoding="utf-8")
+            staged.replace(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
