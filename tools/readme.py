@@ -33,6 +33,7 @@ PARITY = ROOT / "benchmarks" / "results" / "parity.json"
 INT8 = ROOT / "benchmarks" / "results" / "int8.json"
 PEERS = ROOT / "benchmarks" / "results" / "peers.json"
 PRECISIONS = ROOT / "benchmarks" / "results" / "precisions.json"
+COMMANDS = ROOT / "benchmarks" / "results" / "commands.json"
 PERFORMANCE = ROOT / "docs" / "performance.md"
 GPU = ROOT / "benchmarks" / "results" / "gpu.json"
 ON_A_GPU = ROOT / "docs" / "gpu.md"
@@ -197,6 +198,26 @@ def precisions_table() -> str:
     return "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", about])
 
 
+def commands_table() -> str:
+    """What whole commands take, as Markdown."""
+    found = json.loads(COMMANDS.read_text(encoding="utf-8"))
+    lines = [
+        "| command | seconds | at most | MiB | at most |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in found["rows"]:
+        most = f"{row['limit_mib']:,.0f}" if row["limit_mib"] else ""
+        spent = f"{row['seconds']:.0f}" if row["exit_code"] == 0 else f"exit {row['exit_code']}"
+        lines.append(
+            f"| `{row['command']}` | {spent} | {row['limit_s']:.0f}"
+            f" | {row['peak_mib']:,.0f} | {most} |"
+        )
+    environment = found["environment"]
+    return "\n".join(
+        [*lines, "", f"{' '.join(environment['cpu'].split())}, {found['date'][:10]}."]
+    )
+
+
 def charts(*names: str, folder: str) -> str:
     """Those of benchmarks/results that there are, as Markdown images."""
     held = [name for name in names if (PEERS.parent / f"{name}.png").exists()]
@@ -290,6 +311,7 @@ def filled_performance(text: str) -> str:
         text = fill(text, name, table)
     text = fill(text, "variants", variants_table())
     text = fill(text, "precisions", precisions_table())
+    text = fill(text, "commands", commands_table())
     return fill(text, "charts", charts("peers", "scaling", folder="../"))
 
 
