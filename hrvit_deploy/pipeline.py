@@ -48,6 +48,11 @@ CALIB_DIR = Path("calib")
 EAGER = "eager"
 
 
+# Images to compare on: that many, as long as they hold no more pixels, but two at least.
+USUAL, FEWEST = 8, 2
+PIXELS = USUAL * 512 * 512
+
+
 @dataclass(frozen=True)
 class Pictures:
     """Real images to measure on.
@@ -55,28 +60,34 @@ class Pictures:
     Attributes:
         folder: Whose images, whole; or a ``.txt`` with a path a line. None for crops of the
             bundled photographs.
-        limit: How many at most, taken evenly from all there are.
+        limit: How many at most, taken evenly from all there are; None for as many as there
+            is time for at their size.
     """
 
     folder: Path | None = None
-    limit: int = 8
+    limit: int | None = None
 
     def open(self, size: ImageSize) -> Iterator[NamedImage]:
-        """The images one by one, each of its own size."""
+        """The images one by one, each of its own size, for a network's input of that."""
         from hrvit_deploy.images import folder_images, samples
 
         if self.folder is None:
-            return samples(self.limit, size)
-        return folder_images(self.folder, self.limit)
+            return samples(self.most(size), size)
+        return folder_images(self.folder, self.most(size))
 
-    @property
-    def count(self) -> int:
+    def most(self, size: ImageSize) -> int:
+        """The limit at that size: 8 images up to 512x512, then fewer, but 2 at least."""
+        if self.limit is not None:
+            return self.limit
+        return max(FEWEST, min(USUAL, PIXELS // (size.height * size.width)))
+
+    def count(self, size: ImageSize) -> int:
         """How many :meth:`open` yields."""
         from hrvit_deploy.images import find_images
 
         if self.folder is None:
-            return self.limit
-        return min(self.limit, len(find_images(self.folder)))
+            return self.most(size)
+        return min(self.most(size), len(find_images(self.folder)))
 
 
 def load(request: Request, progress: Progress) -> Trained:
@@ -289,7 +300,7 @@ def compared(
             pictures.open(manifest.preparation.size),
             gates or GATES[manifest.precision],
             progress,
-            total=pictures.count,
+            total=pictures.count(manifest.preparation.size),
         )
     narrow = manifest.float_type in (Precision.FP16, Precision.BF16)
     rounded = (

@@ -69,7 +69,14 @@ ImageFolder = Annotated[
     Path | None,
     Option("--images", help="Folder of images; by default crops of two photographs."),
 ]
-Samples = Annotated[int, Option("--samples", min=1, help="How many images at most.")]
+Samples = Annotated[
+    int | None,
+    Option(
+        "--samples",
+        min=1,
+        help="How many images at most; else 8, and fewer, but 2, of more than 512x512.",
+    ),
+]
 OutDir = Annotated[Path, Option("--out", help="Folder the artefact goes to.")]
 AsJson = Annotated[
     bool, Option("--json", help="One JSON object on standard output, nothing else there.")

@@ -124,7 +124,7 @@ def build_trt(
     )
     precision = options.precision
     judged = quantized.evidence(
-        precision, data, images, samples, max_drop, min_agreement, compared=8
+        precision, data, images, samples, max_drop, min_agreement, compared=None
     )
     wish = quantized.Wish(
         QuantizeOptions(

@@ -100,7 +100,7 @@ def export(
     no_simplify: arg.NoSimplify = False,
     seed: arg.Seed = 0,
     images: arg.ImageFolder = None,
-    samples: arg.Samples = 8,
+    samples: arg.Samples = None,
     out: arg.OutDir = EXPORT_DIR,
     as_json: arg.AsJson = False,
 ) -> None:
@@ -139,7 +139,7 @@ def verify(
         str, typer.Option("--against", help="Another artefact, or eager: the network itself.")
     ] = "eager",
     images: arg.ImageFolder = None,
-    samples: arg.Samples = 8,
+    samples: arg.Samples = None,
     checkpoint: arg.CheckpointFile = None,
     provider: arg.ProviderName = Provider.CPU,
     inference_precision: arg.InferencePrecisionName = InferencePrecision.F32,
@@ -289,7 +289,7 @@ def run(
     num_classes: arg.Classes = None,
     size: arg.Size = None,
     images: arg.ImageFolder = None,
-    samples: arg.Samples = 8,
+    samples: arg.Samples = None,
     backend: arg.BackendName = Backend.AUTO,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of timing.")] = 5,
     int8: Annotated[
@@ -307,7 +307,7 @@ def run(
         raise UsageError("an engine has one precision, not int8 and fp8", "give one of the two")
     precision = Precision.INT8 if int8 else Precision.FP8 if fp8 else Precision.FP16
     judged = (
-        evidence(precision, None, images, samples, None, None)
+        evidence(precision, None, images, samples, None, None, compared=None)
         if int8 or fp8
         else Evidence(pictures=Pictures(images, samples))
     )

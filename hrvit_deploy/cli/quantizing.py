@@ -308,7 +308,7 @@ def evidence(
     max_drop: float | None,
     min_agreement: float | None,
     *,
-    compared: int = COMPARED,
+    compared: int | None = COMPARED,
 ) -> Evidence:
     """What to judge on: labels, or the calibration's images, or the bundled ones."""
     from hrvit_deploy.calib.images import DEFAULT_FOLDER

@@ -14,6 +14,7 @@ from graph_making import Arrays, Value, floats, make_graph
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
+from hrvit_deploy.export import simplify as simplifying
 from hrvit_deploy.export.simplify import TOLERANCE, compare, simplify
 
 INPUTS = {"image": floats(2, 3)}
@@ -214,3 +215,17 @@ def test_the_worker_folder_cannot_pass_itself_off_as_a_module(
     monkeypatch.chdir(tmp_path)
 
     assert simplify(source, tmp_path / "out.onnx", INPUTS).note == ""
+
+
+@pytest.mark.parametrize("chunk", [7, 100, 1 << 20])
+def test_errors_are_those_of_all_at_once(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(simplifying, "CHUNK", chunk)
+    expected = 3 + floats(5, 20, seed=2)
+    actual = expected + floats(5, 20, seed=3) / 100
+
+    error = simplifying.relative_error(actual, expected)
+
+    assert error == pytest.approx(np.abs(actual - expected).max() / expected.std(), rel=1e-5)
+    actual[2, 3] = np.nan
+    assert np.isnan(simplifying.relative_error(actual, expected))
+    assert simplifying.relative_error(np.ones(4), np.zeros(4)) == 1
