@@ -171,7 +171,7 @@ def variants_table() -> str:
     for path in sorted(PEERS.parent.glob("peers*.json")):
         sections = json.loads(path.read_text(encoding="utf-8"))["sections"]
         reports[sections["cpu"]["variant"]] = sections
-    return table(reports).markdown()
+    return table(dict(sorted(reports.items()))).markdown()
 
 
 def precisions_table() -> str:
