@@ -284,8 +284,10 @@ def compared(
         "inference_precision": inference_precision,
         "checkpoint": checkpoint,
     }
-    ours = replace(contender_for(artefact, **how), rounded=True)
-    theirs = contender_for(against or artefact, eager=against is None, **how)
+    ours = replace(contender_for(artefact, **how), rounded=True, lean=True)
+    theirs = replace(
+        contender_for(against or artefact, eager=against is None, **how), lean=True
+    )
     with open_runner(ours) as candidate, open_runner(theirs) as reference:
         other = comparing.side_of((against or artefact).manifest, reference)
         if against is None:

@@ -37,6 +37,7 @@ from hrvit_deploy.export.trace import TRACER_OPSET, trace
 from hrvit_deploy.model.network import Network as TorchNetwork
 from hrvit_deploy.options import ExportOptions, Precision
 from hrvit_deploy.progress import Progress, working
+from hrvit_deploy.runners.memory import trim
 
 # Types of floating inputs and outputs once --half-io has narrowed them.
 HALF_TYPES = {Precision.FP16: "float16", Precision.BF16: "bfloat16"}
@@ -128,6 +129,7 @@ def _draw(
         network = Signed(subject.form.network, subject.preparation, options.output_format)
         with working(progress, "Tracing the graph"):
             trace(network.eval(), traced, taken, returned, min(options.opset, TRACER_OPSET))
+        trim()
         if not options.simplify:
             return named(traced), "switched off"
         with working(progress, "Simplifying the graph"):

@@ -17,6 +17,7 @@ from hrvit_deploy.measure.labels import labels_of
 from hrvit_deploy.measure.parity import Agreement, Errors, judge_labels, judge_scores
 from hrvit_deploy.options import OutputFormat
 from hrvit_deploy.progress import Progress, track
+from hrvit_deploy.runners.memory import trim
 from hrvit_deploy.runners.protocol import Runner
 
 # Of a dynamic batch: more than one, lest a graph that only takes one, or answers every
@@ -123,17 +124,33 @@ def verify(
     followed = track(progress, f"Comparing with {reference.runner.name}", images, total)
     count = 0
     for group in _groups(followed, max(candidate.batch, reference.batch)):
-        pairs = zip(candidate.answers(group), reference.answers(group), strict=True)
-        for image, (ours, theirs) in zip(group, pairs, strict=True):
-            count += 1
-            if subtract:
-                errors.add(image.name, ours, theirs)
-            agreement.add(_labels(candidate, ours), _labels(reference, theirs))
+        count += len(group)
+        trim()
+        _compare(candidate, reference, group, errors if subtract else None, agreement)
     if not count:
         raise InputError("there is no image to compare on", "give a folder with --images DIR")
     if subtract:
         return judge_scores(errors, agreement, gates, reference.runner.name, count)
     return judge_labels(agreement, gates, reference.runner.name, count)
+
+
+def _compare(
+    candidate: Side,
+    reference: Side,
+    images: Sequence[NamedImage],
+    errors: Errors | None,
+    agreement: Agreement,
+) -> None:
+    """One batch of images through both.
+
+    What answers large images fill is gone before the next batch. The reference goes first:
+    eager PyTorch needs the most memory while it runs, and holds nothing of it afterwards.
+    """
+    pairs = zip(reference.answers(images), candidate.answers(images), strict=True)
+    for image, (theirs, ours) in zip(images, pairs, strict=True):
+        if errors is not None:
+            errors.add(image.name, ours, theirs)
+        agreement.add(_labels(candidate, ours), _labels(reference, theirs))
 
 
 def _can_subtract(candidate: Side, reference: Side) -> bool:

@@ -109,11 +109,16 @@ class SegmenterHead(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         finest = MapSize(*maps[0].shape[2:])
         targets: Sequence[MapSize | int] = self.factors or [finest] * len(maps)
-        projected = [
-            upsample(conv(features), target)
-            for conv, features, target in zip(self.convs, maps, targets, strict=True)
-        ]
-        scores: Tensor = self.conv_seg(self.fusion_conv(torch.cat(projected, dim=1)))
+        # No name for the parts, lest they outlive their concatenation: of a large image they
+        # are half a gigabyte.
+        projected = torch.cat(
+            [
+                upsample(conv(features), target)
+                for conv, features, target in zip(self.convs, maps, targets, strict=True)
+            ],
+            dim=1,
+        )
+        scores: Tensor = self.conv_seg(self.fusion_conv(projected))
         return scores
 
 

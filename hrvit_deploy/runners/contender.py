@@ -56,6 +56,7 @@ class Contender:
         rounded: Round every tensor of a float16 graph as the graph says, where
             onnxruntime would compute in float32 on a CPU: true, and slower.
         inference_precision: What OpenVINO computes in; for no other provider.
+        lean: Prefer little memory to speed, for answers that nobody times.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Contender:
     checkpoint: str = ""
     rounded: bool = False
     inference_precision: InferencePrecision = InferencePrecision.F32
+    lean: bool = False
 
     @property
     def device(self) -> str:

@@ -28,6 +28,7 @@ class RunOptions:
         inference_precision: What OpenVINO computes in; for no other provider.
         cuda_graphs: Whether plans capture what runs again as CUDA graphs.
         allow_host_code: Whether the code that version compatible plans carry may run.
+        lean: Whether onnxruntime prefers little memory on the CPU to speed.
     """
 
     provider: Provider = Provider.CPU
@@ -36,6 +37,7 @@ class RunOptions:
     inference_precision: InferencePrecision = InferencePrecision.F32
     cuda_graphs: bool = True
     allow_host_code: bool = False
+    lean: bool = False
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -94,4 +96,5 @@ def open_direct(
         # It moves an E4M3 DequantizeLinear past a Transpose that takes no E4M3.
         optimize=artefact.manifest.precision is not Precision.FP8,
         profiled=profiled,
+        lean=options.lean,
     )

@@ -74,6 +74,7 @@ class OnnxRuntimeRunner(Closing):
         optimize: bool = True,
         profiled: bool = False,
         in_order: bool = False,
+        lean: bool = False,
     ) -> None:
         """Load the graph.
 
@@ -87,6 +88,8 @@ class OnnxRuntimeRunner(Closing):
             profiled: Whether it times every node, for :meth:`node_times`.
             in_order: Whether nodes run as they come in the file, as far as they can, so that
                 it decides what is held in memory.
+            lean: Whether memory goes back to the system after each tensor, for answers that
+                nobody times: an arena keeps all that was ever needed, and grows by doubling.
 
         Raises:
             MissingDependency: onnxruntime or the provider is not installed.
@@ -105,6 +108,7 @@ class OnnxRuntimeRunner(Closing):
         options.graph_optimization_level = (
             level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
         )
+        options.enable_cpu_mem_arena = not lean
         if in_order:
             options.execution_order = library.ExecutionOrder.PRIORITY_BASED
         self._trace = tempfile.TemporaryDirectory(prefix="hrvit-deploy-") if profiled else None

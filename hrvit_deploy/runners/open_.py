@@ -41,6 +41,7 @@ def _open(contender: Contender, artefact: Artefact, folder: Path, *, profiled: b
             provider=contender.provider,
             threads=contender.threads,
             inference_precision=contender.inference_precision,
+            lean=contender.lean,
         )
         return open_direct(artefact, options, graph=graph, profiled=profiled)
     from hrvit_deploy.runners.reference import reference_network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -174,3 +175,22 @@ def test_an_output_that_is_not_there_is_named() -> None:
 def test_a_batch_that_loses_images_is_refused() -> None:
     with pytest.raises(RunnerError, match="of 2 images"):
         compare(side(lambda batch: colours(batch)[:1], batch=2), side())
+
+
+def test_no_answer_outlives_its_images() -> None:
+    # Full-size logits of one large image are 600 MiB.
+    alive: list[weakref.ref[Any]] = []
+    most = 0
+
+    def watched(batch: Any) -> Any:
+        nonlocal most
+        most = max(most, sum(reference() is not None for reference in alive))
+        answer = colours(batch)
+        alive.append(weakref.ref(answer))
+        return answer
+
+    verdict = compare(side(watched), side(watched), count=4)
+    assert verdict.passed
+    assert len(alive) == 8
+    # The reference's, while the candidate runs; none of the images before.
+    assert most == 1

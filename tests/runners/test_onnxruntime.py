@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -270,3 +271,30 @@ def test_a_thousand_runs_leak_nothing(tmp_path: Path, given: int) -> None:
 def resident_mib() -> float:
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * 4096 / 2**20
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_lean_session_keeps_no_memory_between_runs(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Neg", ["image"], ["large"]),
+        helper.make_node("ReduceMax", ["large"], ["logits"], keepdims=1),
+    ]
+    graph = save_graph(
+        tmp_path, nodes, (TensorProto.FLOAT, [1, 32 << 20]), (TensorProto.FLOAT, [1, 1])
+    )
+    image = floats(1, 32 << 20)
+
+    def kept(lean: bool) -> float:
+        with OnnxRuntimeRunner(graph, lean=lean) as runner:
+            before = resident()
+            runner.run({"image": image})
+            return (resident() - before) / image.nbytes
+
+    assert kept(lean=False) > 0.9
+    assert kept(lean=True) < 0.1
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    pages = Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]
+    return int(pages) * mmap.PAGESIZE
