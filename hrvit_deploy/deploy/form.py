@@ -22,6 +22,8 @@ from hrvit_deploy.deploy.rewrites import (
     low_resolution_decoder,
     merge_depthwise,
     ragged_stripes,
+    separate_projections,
+    separate_queries,
     static_maps,
     static_stripes,
 )
@@ -66,6 +68,8 @@ REWRITES = (
     Rewrite("convolve-ffn", convolve_ffn.apply),
     Rewrite("convolve-output", convolve_output.apply),
     Rewrite("convolve-values", convolve_values.apply, default=False),
+    Rewrite("separate-projections", separate_projections.apply),
+    Rewrite("separate-queries", separate_queries.apply, default=False),
     Rewrite("grid-layout", grid_layout.apply),
     Rewrite("flat-tokens", flat_tokens.apply),
     Rewrite("low-resolution-decoder", low_resolution_decoder.apply),
@@ -73,8 +77,9 @@ REWRITES = (
 
 
 # What each runtime gets, as benchmarks/peers.py measured it. onnxruntime multiplies tokens
-# faster than it changes layouts, OpenVINO the other way round; TensorRT gets padded stripes,
-# whose products are fewer and larger than with a ragged one beside them.
+# faster than it changes layouts, OpenVINO the other way round, and both copy what they split.
+# TensorRT gets padded stripes, whose products are fewer and larger than with a ragged one
+# beside them, and slices what one product makes.
 EVERYWHERE = (
     "fold-batch-norm",
     "fold-scale",
@@ -87,9 +92,10 @@ EVERYWHERE = (
     "flat-tokens",
     "low-resolution-decoder",
 )
+APART = ("separate-projections", "separate-queries")
 TARGETS = {
-    Target.ONNXRUNTIME: (*EVERYWHERE, "ragged-stripes"),
-    Target.OPENVINO: (*EVERYWHERE, "ragged-stripes", "convolve-output", "convolve-values"),
+    Target.ONNXRUNTIME: (*EVERYWHERE, "ragged-stripes", *APART),
+    Target.OPENVINO: (*EVERYWHERE, "ragged-stripes", *APART, "convolve-output"),
     Target.TENSORRT: (*EVERYWHERE, "convolve-output"),
 }
 

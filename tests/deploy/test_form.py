@@ -178,7 +178,7 @@ def test_sizes_that_do_not_fit_come_with_the_next_that_do(
 
 
 def test_names_are_unique_and_documented() -> None:
-    assert len(set(NAMES)) == len(NAMES) == 13
+    assert len(set(NAMES)) == len(NAMES) == 15
     for rewrite in REWRITES:
         assert rewrite.name == rewrite.apply.__module__.rpartition(".")[2].replace("_", "-")
         assert rewrite.summary.endswith(".")

@@ -26,11 +26,11 @@ def apply(network: nn.Module, size: ImageSize) -> int:
 
 
 def _values_of(attention: StaticAttention) -> nn.Conv2d:
-    """The second half of ``to_qkv`` as a convolution."""
-    channels, projection = attention.channels, attention.to_qkv
+    """What ``to_qkv`` makes the values with, as a convolution."""
+    channels, projection = attention.channels, attention.projections[-1]
     conv = nn.Conv2d(channels, channels, 1).requires_grad_(requires_grad=False)
     assert conv.bias is not None
     with torch.no_grad():
-        conv.weight.copy_(projection.weight[channels:, :, None, None])
-        conv.bias.copy_(projection.bias[channels:])
+        conv.weight.copy_(projection.weight[-channels:, :, None, None])
+        conv.bias.copy_(projection.bias[-channels:])
     return conv

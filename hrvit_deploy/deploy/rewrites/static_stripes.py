@@ -29,7 +29,7 @@ class StaticAttention(nn.Module):
         self.size = size
         self.channels = attention.channels
         self.tokens: tuple[int, ...] = (-1, size.height * size.width, self.channels)
-        self.to_qkv = attention.to_qkv
+        self.to_qkv: nn.Linear | nn.ModuleList = attention.to_qkv
         self.parallel_conv = attention.parallel_conv
         self.to_out = attention.to_out
         self.attn_bn = attention.attn_bn
@@ -53,10 +53,8 @@ class StaticAttention(nn.Module):
 
     def forward(self, tokens: Tensor, size: MapSize) -> Tensor:  # noqa: ARG002
         """Tokens to tokens, ``B x N x C`` or as ``tokens`` says."""
-        half = self.channels // 2
-        projected = self.to_qkv(tokens).reshape(-1, *self.size, 2 * self.channels)
-        across, down, values = torch.split(projected, [half, half, self.channels], dim=-1)
-        across_values, down_values = torch.split(values, half, dim=-1)
+        across, down, values = self.project(tokens)
+        across_values, down_values = torch.split(values, self.channels // 2, dim=-1)
         attended = torch.cat(
             (self.horizontal(across, across_values), self.vertical(down, down_values)), dim=-1
         )
@@ -68,6 +66,26 @@ class StaticAttention(nn.Module):
         summed = (attended + local.permute(0, 2, 3, 1)).reshape(self.tokens)
         out = self.to_out(F.hardswish(summed))
         return self.attn_bn(out.transpose(1, 2)).transpose(1, 2) if self.normalizes else out
+
+    @property
+    def projections(self) -> tuple[nn.Linear, ...]:
+        """The one to three layers of ``to_qkv``; the last rows of the last make values."""
+        layers = [self.to_qkv] if isinstance(self.to_qkv, nn.Linear) else self.to_qkv
+        return tuple(layer for layer in layers if isinstance(layer, nn.Linear))
+
+    def project(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries across and down, ``B x H x W x C/2`` each, and values, ``C`` wide."""
+        maps = [
+            layer(tokens).reshape(-1, *self.size, layer.out_features)
+            for layer in self.projections
+        ]
+        # Whatever the layers make together comes first.
+        missing = 3 - len(maps)
+        if missing:
+            widths = [self.channels // 2] * 2 + [self.channels]
+            maps[:1] = torch.split(maps[0], widths[: missing + 1], dim=-1)
+        across, down, values = maps
+        return across, down, values
 
     def convolve(self, tokens: Tensor, values: Tensor) -> Tensor:
         """The convolution path: ``B x C x H x W``.
