@@ -10,7 +10,6 @@ of all it starts, sampled. Each row is on disk before the next starts. Linux onl
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from int8 import make_scenes
+from reports import write_report
 
 from hrvit_deploy.artefact import plain
 from hrvit_deploy.measure.environment import describe_environment
@@ -141,10 +141,7 @@ def main() -> None:
     for command in COMMANDS:
         found = row(command)
         report["rows"].append(found)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staged = out.with_suffix(".part")
-        staged.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        staged.replace(out)
+        write_report(out, report)
         print(
             f"{found['command']}: {found['seconds']:.0f} s, {found['peak_mib']:.0f} MiB,"
             f" exit {found['exit_code']}, {'within' if found['within'] else 'over'} its limits"

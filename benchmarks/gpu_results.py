@@ -11,7 +11,7 @@ from typing import Any
 from gpu_heats import Heat, Pace, Row
 from gpu_targets import judge
 from peer_graphs import Case
-from peers import on_few_lines
+from reports import write_report
 
 from hrvit_deploy.artefact import plain
 
@@ -93,10 +93,7 @@ class Results:
 
     def write(self) -> None:
         self.report["targets"] = judge(self.report["cases"])
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        staged = self.path.with_suffix(".part")
-        staged.write_text(on_few_lines(self.report) + "\n", encoding="utf-8")
-        staged.replace(self.path)
+        write_report(self.path, self.report)
 
 
 def _kept(row: Report, *, retry: bool) -> bool:

@@ -21,6 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from reports import write_report
+
 from hrvit_deploy import pipeline, quantizing
 from hrvit_deploy.artefact import Artefact, plain
 from hrvit_deploy.calib.collect import collect, ranges_from
@@ -181,10 +183,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="hrvit-deploy-") as name:
         for row in Trial(Path(name), arguments.scenes).rows():
             report["rows"].append(row)
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            staged = arguments.out.with_suffix(".part")
-            staged.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-            staged.replace(arguments.out)
+            write_report(arguments.out, report)
             print(f"{row['name']:40} {row['miou']:.4f} {row['seconds']:.0f} s", flush=True)
 
 

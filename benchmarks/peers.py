@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -35,6 +34,7 @@ from peer_products import Rate
 from peer_tables import print_tables
 from peer_targets import CPU, RTX, SCALING, judge, rows_of
 from peer_timing import Timing, measure
+from reports import write_report
 
 from hrvit_deploy.artefact import plain
 from hrvit_deploy.cli.console import Terminal, print_error
@@ -165,16 +165,7 @@ class Results:
             "targets": judge(self.sections),
             "sections": self.sections,
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        staged = self.path.with_suffix(".part")
-        staged.write_text(on_few_lines(report) + "\n", encoding="utf-8")
-        staged.replace(self.path)
-
-
-def on_few_lines(report: dict[str, Any]) -> str:
-    """JSON with a line to a value, but one to a list of numbers."""
-    text = json.dumps(report, indent=1)
-    return re.sub(r"\[[-+.\deE,\s]+\]", lambda found: " ".join(found[0].split()), text)
+        write_report(self.path, report)
 
 
 def fingerprint(plan: Plan, environment: dict[str, Any]) -> str:

@@ -11,7 +11,6 @@ size is on disk before the next starts.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from int8 import CALIBRATION_SCENES, CHECKPOINT, make_scenes
+from reports import write_report
 
 from hrvit_deploy import pipeline, quantizing
 from hrvit_deploy.artefact import Artefact, plain
@@ -176,10 +176,7 @@ def main() -> None:
         for size in map(parse_size, arguments.sizes.split(",")):
             rows = list(measure(size, arguments.scenes, timing, progress))
             report["sizes"][str(size)] = rows
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            staged = arguments.out.with_suffix(".part")
-            staged.write_text(json.dumps(plain(report), indent=1) + "\n", encoding="utf-8")
-            staged.replace(arguments.out)
+            write_report(arguments.out, report)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT / "tests" / "engines"))
 import peer_targets  # noqa: E402
 import peers  # noqa: E402
 import readme  # noqa: E402
+import reports  # noqa: E402
 import tiny_onnx  # noqa: E402
 from peer_charts import draw_peers, draw_scaling  # noqa: E402
 from peer_contenders import DEVICE, EAGER, PEERS, Form, Job, Peer, Runtime, open_peer  # noqa: E402
@@ -344,7 +345,7 @@ def test_charts_are_drawn_of_what_there_is(tmp_path: Path) -> None:
 
 def test_numbers_stand_on_one_line() -> None:
     report = {"a": [1.5, -2e-05, 3], "b": ["x", 1], "c": [], "d": [[1], {"e": None}]}
-    text = peers.on_few_lines(report)
+    text = reports.on_few_lines(report)
     assert json.loads(text) == report
     assert '"a": [ 1.5, -2e-05, 3 ]' in text
 
