@@ -197,7 +197,7 @@ def targets_table(sections: Sections) -> Table:
 
 
 def _reached(row: Row) -> str:
-    """``0.41``, and a word where that is too much."""
+    """``0.41``, and a word where that is more than its form may take."""
     return _ratio(row["ratio"]) + (" missed" if row["met"] is False else "")
 
 

@@ -11,6 +11,7 @@ With --tables, only the measured tables are renewed, which takes a second.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shlex
@@ -340,7 +341,9 @@ def renew_commands() -> None:
 
 def main() -> None:
     """Rewrite README.md, what docs hold of measured tables, and docs/predictions.png."""
-    if "--tables" not in sys.argv[1:]:
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--tables", action="store_true", help="only those; run no command")
+    if not parser.parse_args().tables:
         renew_commands()
     for path, filled in DOCUMENTS.items():
         path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")

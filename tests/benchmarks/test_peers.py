@@ -139,7 +139,7 @@ def target(found: list[dict[str, Any]], figure: str, other: str) -> dict[str, An
 def test_ratios_are_of_medians() -> None:
     found = peer_targets.judge(sections())
     speed = target(found, "median_ms", PLAIN.name)
-    assert (speed["ratio"], speed["most"], speed["met"]) == (24 / 60, 0.5, True)
+    assert (speed["ratio"], speed["most"], speed["met"]) == (24 / 60, 0.5 * 1.05, True)
     assert target(found, "median_ms", "eager")["ratio"] == pytest.approx(0.3)
     assert target(found, "layers", "plain")["ratio"] == 0.4
     assert target(found, "layers", "plain")["met"] is False
@@ -315,6 +315,20 @@ def test_nothing_is_written_of_a_refused_case(
     with pytest.raises(GateError):
         peers.run(PLAN, ("cpu",), out, Silent())
     assert not out.exists()
+
+
+def test_one_graph_for_all_may_miss_by_a_twentieth() -> None:
+    measured = sections()
+    for build in measured["rtx"]["rows"]:
+        if build["form"] != "plain":
+            build["layers"] = 365
+    found = peer_targets.judge(measured)
+    met = {
+        row["form"]: (row["ratio"], row["met"])
+        for row in found
+        if (row["figure"], row["task"]) == ("layers", "classify")
+    }
+    assert met == {"ours": (0.365, True), "ours fitted": (0.365, False)}
 
 
 def test_tables_say_what_failed_and_why() -> None:
