@@ -109,8 +109,8 @@ class SegmenterHead(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         finest = MapSize(*maps[0].shape[2:])
         targets: Sequence[MapSize | int] = self.factors or [finest] * len(maps)
-        # No name for the parts, lest they outlive their concatenation: of a large image they
-        # are half a gigabyte.
+        # No name for the parts, lest they outlive their concatenation: b3's are 805 MB of an
+        # image of 1024x1024.
         projected = torch.cat(
             [
                 upsample(conv(features), target)
