@@ -4,8 +4,8 @@ Usage: python benchmarks/gpu.py [--variants b1,b2,b3] [--time-limit SECONDS] [--
        python benchmarks/gpu.py --prepare DIR      without a GPU: make all graphs for one
        python benchmarks/gpu.py --prepared DIR     with one, and perhaps without a network
 
-Finds which contenders can run on this machine and times them in turn, the most telling
-first; the others are listed with the reason. The rows of each heat are on disk before the
+Finds which candidates can run on this machine and times them in turn, the most telling
+first; the others are listed with the reason. The rows of each timing group are on disk before the
 next begins, and a run that was stopped goes on where it was. docs/gpu.md says how it
 measures.
 """
@@ -43,10 +43,12 @@ def parse_arguments() -> argparse.Namespace:
     add, usual = parser.add_argument, Pace()
     add("--variants", default="b1", help="names, or .toml files, between commas")
     add("--cases", default="", help="such as classify-224x224,segment-512x512-b8; all if empty")
-    add("--only", action="append", default=[], metavar="WORD", help="contenders named so")
+    add("--only", action="append", default=[], metavar="WORD", help="candidates named so")
     add("--rounds", type=int, default=usual.rounds)
     add("--turn", type=float, default=usual.turn_s, help="seconds of timed runs in a series")
-    add("--per-heat", type=int, default=usual.per_heat, help="contenders open at a time")
+    add(
+        "--per-timing group", type=int, default=usual.per_heat, help="candidates open at a time"
+    )
     add("--time-limit", type=float, metavar="SECONDS", help="stop cleanly before that")
     add("--prepare", type=Path, metavar="DIR", help="make all graphs there, and end")
     add("--prepared", type=Path, metavar="DIR", help="take graphs from there, and make none")
@@ -108,7 +110,7 @@ def main() -> None:
         print_error(error, as_json=False)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.exit("stopped: run it again to go on from the last finished heat")
+        sys.exit("stopped: run it again to go on from the last finished timing group")
     print_report(results.report)
     print(f"written to {places.out}")
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from peer_charts import COLOURS, GRID, MEANINGS
 
 from hrvit_deploy.artefact import staging
-from hrvit_deploy.measure.plots import DARK, DPI, FAINT, environment_line
+from hrvit_deploy.report.plots import DARK, DPI, FAINT, environment_line
 
 Report = Mapping[str, Any]
 Row = Mapping[str, Any]

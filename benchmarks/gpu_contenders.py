@@ -1,4 +1,4 @@
-"""The contenders of gpu.py, in the order they are timed, and what crosses to their processes.
+"""The candidates of gpu.py, in the order they are timed, and what crosses to their processes.
 
 Imports nothing heavy: each process imports the one library it needs.
 """
@@ -10,9 +10,9 @@ from enum import StrEnum
 
 from peer_contenders import Form
 
+from hrvit_deploy.model.variants import NetworkSpec
 from hrvit_deploy.options import Backend, Precision, Target
-from hrvit_deploy.request import Request
-from hrvit_deploy.runners.contender import Provider
+from hrvit_deploy.runners.spec import Provider
 
 FP32, FP16, INT8, FP8 = Precision.FP32, Precision.FP16, Precision.INT8, Precision.FP8
 CUDA, CPU = "cuda", "cpu"
@@ -22,7 +22,7 @@ CUDA, CPU = "cuda", "cpu"
 DEVICE_MS, HOST_MS = "device_ms", "host_ms"
 DEVICE_COPIES_MS, HOST_COPIES_MS = "device_copies_ms", "host_copies_ms"
 SERIES = (DEVICE_MS, HOST_MS, DEVICE_COPIES_MS, HOST_COPIES_MS)
-# For the worker: how it opens a contender.
+# For the worker: how it opens a candidate.
 FACTORY = "gpu_opening:open_job"
 
 
@@ -91,7 +91,7 @@ def _both(runtime: Runtime, *precisions: Precision) -> tuple[Entry, ...]:
 
 
 GRAPHS = (Form.FITTED, Form.PLAIN)
-# What others are held against in every heat: FP16 as users have it without more ado.
+# What others are held against in every timing group: FP16 as users have it without more ado.
 ANCHOR = _trained(Runtime.EAGER, FP16)
 REFERENCE = _trained(Runtime.EAGER, FP32)
 # The most telling first: what is said of the deploy form rests on these.
@@ -165,7 +165,7 @@ class Job:
 
     entry: Entry
     device: str
-    network: Request
+    network: NetworkSpec
     size: tuple[int, int]
     batch: int
     pictures: str

@@ -24,7 +24,7 @@ from peer_contenders import Form
 from peer_graphs import Case
 from PIL import Image
 
-from hrvit_deploy import pipeline, trained
+from hrvit_deploy import trained
 from hrvit_deploy.artefact import (
     Artefact,
     Preparation,
@@ -33,12 +33,11 @@ from hrvit_deploy.artefact import (
     plain,
     sidecar_of,
 )
-from hrvit_deploy.calib.quantize import quantize_artefact
-from hrvit_deploy.calib.ranges import Ranges
 from hrvit_deploy.deploy.form import REWRITES, choose, deploy
 from hrvit_deploy.engines.build import SHORT
 from hrvit_deploy.errors import HrvitDeployError, MissingDependency
-from hrvit_deploy.export.stage import Subject, export_onnx, narrow_artefact
+from hrvit_deploy.export.stage import Subject, cast_artefact, export_onnx
+from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.images import prepare, samples
 from hrvit_deploy.options import (
     DEFAULT_OPSET,
@@ -52,7 +51,10 @@ from hrvit_deploy.options import (
     Precision,
     QuantizeOptions,
 )
+from hrvit_deploy.pipeline import stages
 from hrvit_deploy.progress import Progress, working
+from hrvit_deploy.quantization.calibration.ranges import Ranges
+from hrvit_deploy.quantization.quantize import quantize_artefact
 from hrvit_deploy.trained import Trained
 
 INDEX = "prepared.json"
@@ -156,7 +158,7 @@ class Prepared:
         if precision is Precision.FP16:
             images = images_of(graph.manifest.preparation)
             return verified(
-                narrow_artefact(graph, path, precision, images, self.progress), self.progress
+                cast_artefact(graph, path, precision, images, self.progress), self.progress
             )
         file, ranges = self.ranges(self._derived(case, entry, Precision.FP32), case.size)
         options = QuantizeOptions(precision)
@@ -180,7 +182,7 @@ class Prepared:
             "weights": str(Weights.RANDOM),
         }
         place = graph.parent / "calibration"
-        return pipeline.calibrate(open_artefact(graph), crops, options, place, self.progress)
+        return stages.calibrate(open_artefact(graph), crops, options, place, self.progress)
 
     def file(self, path: Path, make: Callable[[], object]) -> Path:
         """A file of the folder, made unless it is there; a failure is remembered."""
@@ -246,7 +248,7 @@ def export_options(case: Case, entry: Entry, opset: int = DEFAULT_OPSET) -> Expo
 def export_as(
     network: Trained, options: ExportOptions, path: Path, progress: Progress
 ) -> Artefact:
-    """What :func:`hrvit_deploy.pipeline.export` makes, under a name of one's own."""
+    """What :func:`hrvit_deploy.pipeline.stages.export` makes, under a name of one's own."""
     at_size = network.at(options.size)
     rewrites = choose(options.without, target=options.target)
     form = deploy(at_size.network, options.size, rewrites)
@@ -258,8 +260,8 @@ def export_as(
 
 def images_of(preparation: Preparation) -> list[NDArray[Any]]:
     """Pictures to make a graph on, one by one: two large ones at once take over 12 GB."""
-    pictures = pipeline.Pictures(limit=PICTURES).open(preparation.size)
-    return pipeline.prepared_batches(pictures, preparation, 1)
+    pictures = ImageSource(limit=PICTURES).open(preparation.size)
+    return stages.prepared_batches(pictures, preparation, 1)
 
 
 def verified(graph: Artefact, progress: Progress) -> Artefact:
@@ -270,7 +272,7 @@ def verified(graph: Artefact, progress: Progress) -> Artefact:
     size = graph.manifest.preparation.size
     if graph.manifest.inputs[0].batch is None and size.height * size.width > LARGE:
         return graph
-    return pipeline.verify(graph, None, pipeline.Pictures(limit=PICTURES), progress)
+    return stages.verify(graph, None, ImageSource(limit=PICTURES), progress)
 
 
 def write_crops(folder: Path, count: int, size: ImageSize) -> None:

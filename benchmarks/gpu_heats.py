@@ -1,9 +1,9 @@
-"""Contenders of one case timed in heats: a few at a time, in turn, beside the same anchor.
+"""Candidates of one case timed in timing groups: a few at a time, in turn, beside the same anchor.
 
 A process that stays open keeps its memory on the GPU, and a hundred of them would not fit.
-So a case is timed in heats of a few contenders each, interleaved round by round, with the
-anchor in every one: what a contender gains is its ratio to the anchor of its own heat. The
-rows of a heat are on disk before the next one opens.
+So a case is timed in timing groups of a few candidates each, interleaved round by round, with the
+anchor in every one: what a candidate gains is its ratio to the anchor of its own timing group. The
+rows of a timing group are on disk before the next one opens.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from gpu_contenders import CUDA, DEVICE_MS, FACTORY, SERIES, Entry, Job
 from gpu_turns import Times, read_book
 
 from hrvit_deploy.errors import HrvitDeployError
-from hrvit_deploy.measure.supervise import Worker
+from hrvit_deploy.measure.latency.process import Worker
 from hrvit_deploy.progress import Progress
-from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
+from hrvit_deploy.runners.spec import Provider, RunnerKind, RunnerSpec
 
 PERCENTILES = (50, 90, 99)
-# Rounds that a heat takes whatever the time: of fewer, a median says little.
+# Rounds that a timing group takes whatever the time: of fewer, a median says little.
 FEWEST_ROUNDS = 3
 # What a turn takes besides its timed runs, in seconds: settling, copies, the pause.
 TURN_OVERHEAD_S = 1.0
@@ -35,14 +35,14 @@ OUT_OF_MEMORY = ("out of memory", "OutOfMemory", "OUT_OF_MEMORY", "Failed to all
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a heat is.
+    """How long a timing group is.
 
     Attributes:
-        rounds: Turns that each contender takes.
+        rounds: Turns that each candidate takes.
         turn_s: How long the timed runs of one series of a turn take, in seconds.
-        per_heat: Contenders in a heat, the anchor among them.
+        per_heat: Candidates in a timing group, the anchor among them.
         pause_s: Idle seconds before each turn.
-        timeout_s: Longest wait for one contender to be built and opened, in seconds.
+        timeout_s: Longest wait for one candidate to be built and opened, in seconds.
     """
 
     rounds: int = 10
@@ -73,12 +73,12 @@ class Deadline:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one contender; None where ``error`` says why.
+    """What was measured of one candidate; None where ``error`` says why.
 
     Attributes:
-        heat: Which of the case's heats it was timed in.
+        timing group: Which of the case's timing groups it was timed in.
         times: Series of :mod:`gpu_turns` to its percentiles, mean and number of runs.
-        speedup: Median of the anchor in the same heat over its own, by the device's clock.
+        speedup: Median of the anchor in the same timing group over its own, by the device's clock.
         round_ms: Median of each round, by the device's clock.
         relative_error: The largest, in deviations of eager FP32's answer.
         agreement: Share of images or pixels that keep eager FP32's class.
@@ -90,7 +90,7 @@ class Row:
     runtime: str
     precision: str
     captured: bool
-    heat: int = 0
+    group: int = 0
     rounds: int = 0
     times: dict[str, dict[str, float]] = field(default_factory=dict)
     speedup: float | None = None
@@ -124,8 +124,8 @@ def row_of(entry: Entry, **known: Any) -> Row:
 
 
 @dataclass
-class Entrant:
-    """A contender on its way through a heat."""
+class Participant:
+    """A candidate on its way through a timing group."""
 
     entry: Entry
     job: Job
@@ -139,11 +139,11 @@ class Entrant:
     def book(self) -> Path:
         return Path(self.job.book)
 
-    def open(self, worker: Worker, contender: Contender, timeout_s: float) -> None:
+    def open(self, worker: Worker, spec: RunnerSpec, timeout_s: float) -> None:
         """Build and open it in that worker; the first turn tells its memory."""
         self.worker = worker
         with self._or_out():
-            self.opened = worker.open(contender, FACTORY, timeout_s)
+            self.opened = worker.open(spec, FACTORY, timeout_s)
         self.turn(timeout_s)
         # That turn was the first with other processes starting beside it.
         self.book.unlink(missing_ok=True)
@@ -168,7 +168,7 @@ class Entrant:
 
 
 @dataclass(frozen=True)
-class Heat:
+class TimingGroup:
     """What came of one.
 
     Attributes:
@@ -190,112 +190,119 @@ def run_heat(
     *,
     number: int = 1,
     sleep: Callable[[float], None] = time.sleep,
-) -> Heat:
-    """Time contenders in turn.
+) -> TimingGroup:
+    """Time candidates in turn.
 
     Args:
         jobs: The first is the anchor.
         pace: Rounds, turns and pauses.
         deadline: When to be done.
         progress: Advanced once a turn.
-        number: Of the heat.
+        number: Of the timing group.
         sleep: Waits that many seconds.
     """
-    entrants = [Entrant(entry, job) for entry, job in jobs]
+    participants = [Participant(entry, job) for entry, job in jobs]
     with ExitStack() as processes:
-        late = _open_all(entrants, pace, deadline, progress, processes)
-        if not entrants or entrants[0].entry != jobs[0][0]:
+        late = _open_all(participants, pace, deadline, progress, processes)
+        if not participants or participants[0].entry != jobs[0][0]:
             # Without the anchor there is nothing to hold the others against.
-            return Heat((), late=tuple(entry.name for entry, _ in jobs))
-        step = progress.start("Timing", pace.rounds * len(entrants))
+            return TimingGroup((), late=tuple(entry.name for entry, _ in jobs))
+        step = progress.start("Timing", pace.rounds * len(participants))
         rounds, fewest = 0, min(FEWEST_ROUNDS, pace.rounds)
         while rounds < pace.rounds and (
-            rounds < fewest or deadline.left_s > _round_s(entrants, pace)
+            rounds < fewest or deadline.left_s > _round_s(participants, pace)
         ):
             # Back and forth, so that none always runs in the wake of the same other.
-            for entrant in entrants if rounds % 2 == 0 else entrants[::-1]:
-                if not entrant.error:
+            for participant in participants if rounds % 2 == 0 else participants[::-1]:
+                if not participant.error:
                     sleep(pace.pause_s)
-                    entrant.turn(pace.timeout_s)
+                    participant.turn(pace.timeout_s)
                 step.advance()
             rounds += 1
         step.finish()
-    return _conclude(entrants, late, number)
+    return _conclude(participants, late, number)
 
 
-def _round_s(entrants: Sequence[Entrant], pace: Pace) -> float:
-    return pace.turn_total_s() * sum(not entrant.error for entrant in entrants)
+def _round_s(participants: Sequence[Participant], pace: Pace) -> float:
+    return pace.turn_total_s() * sum(not participant.error for participant in participants)
 
 
 def _open_all(
-    entrants: list[Entrant],
+    participants: list[Participant],
     pace: Pace,
     deadline: Deadline,
     progress: Progress,
     processes: ExitStack,
-) -> list[Entrant]:
+) -> list[Participant]:
     """Open them one by one; takes out and gives those that time did not suffice for."""
-    step = progress.start("Building and opening", len(entrants))
-    late: list[Entrant] = []
-    for entrant in list(entrants):
+    step = progress.start("Building and opening", len(participants))
+    late: list[Participant] = []
+    for participant in list(participants):
         # What is open already needs its rounds.
-        kept_s = (FEWEST_ROUNDS + 1) * pace.turn_total_s() * (len(entrants) - len(late))
+        kept_s = (FEWEST_ROUNDS + 1) * pace.turn_total_s() * (len(participants) - len(late))
         allowed_s = min(pace.timeout_s, deadline.left_s - kept_s)
         if allowed_s > 0:
-            contender = _contender(entrant)
-            worker = processes.enter_context(Worker(contender))
-            entrant.open(worker, contender, allowed_s)
-            if entrant.error:
-                progress.warn(f"{entrant.entry.name} is out: {entrant.error}")
-        in_time = allowed_s >= pace.timeout_s or "gave no answer" not in entrant.error
+            spec = _contender(participant)
+            worker = processes.enter_context(Worker(spec))
+            participant.open(worker, spec, allowed_s)
+            if participant.error:
+                progress.warn(f"{participant.entry.name} is out: {participant.error}")
+        in_time = allowed_s >= pace.timeout_s or "gave no answer" not in participant.error
         if allowed_s <= 0 or not in_time:
-            late.append(entrant)
-            entrants.remove(entrant)
+            late.append(participant)
+            participants.remove(participant)
         step.advance()
     step.finish()
     return late
 
 
-def _contender(entrant: Entrant) -> Contender:
-    path = Path(entrant.job.book).with_suffix(".job.json")
-    path.write_bytes(msgspec.json.encode(entrant.job))
-    entrant.book.unlink(missing_ok=True)
-    provider = Provider.CUDA if entrant.job.device == CUDA else Provider.CPU
-    return Contender(entrant.entry.name, ContenderKind.ONNX, str(path), provider=provider)
+def _contender(participant: Participant) -> RunnerSpec:
+    path = Path(participant.job.book).with_suffix(".job.json")
+    path.write_bytes(msgspec.json.encode(participant.job))
+    participant.book.unlink(missing_ok=True)
+    provider = Provider.CUDA if participant.job.device == CUDA else Provider.CPU
+    return RunnerSpec(participant.entry.name, RunnerKind.ONNX, str(path), provider=provider)
 
 
-def _conclude(entrants: Sequence[Entrant], late: Sequence[Entrant], number: int) -> Heat:
+def _conclude(
+    participants: Sequence[Participant], late: Sequence[Participant], number: int
+) -> TimingGroup:
     crowded = [
-        entrant.entry.name
-        for entrant in entrants[1:]
-        if len(entrants) > 2 and any(words in entrant.error for words in OUT_OF_MEMORY)
+        participant.entry.name
+        for participant in participants[1:]
+        if len(participants) > 2 and any(words in participant.error for words in OUT_OF_MEMORY)
     ]
-    books = [read_book(entrant.book) if not entrant.error else [] for entrant in entrants]
+    books = [
+        read_book(participant.book) if not participant.error else []
+        for participant in participants
+    ]
     anchor = _median(books[0]) if books and books[0] else None
     rows = [
-        _row(entrant, book, anchor, number)
-        for entrant, book in zip(entrants, books, strict=True)
-        if entrant.entry.name not in crowded
+        _row(participant, book, anchor, number)
+        for participant, book in zip(participants, books, strict=True)
+        if participant.entry.name not in crowded
     ]
-    return Heat(tuple(rows), tuple(crowded), tuple(entrant.entry.name for entrant in late))
+    return TimingGroup(
+        tuple(rows), tuple(crowded), tuple(participant.entry.name for participant in late)
+    )
 
 
-def _row(entrant: Entrant, book: list[Times], anchor: float | None, number: int) -> Row:
-    if entrant.error:
-        return row_of(entrant.entry, heat=number, error=entrant.error)
-    settings = dict(entrant.opened["settings"])
+def _row(participant: Participant, book: list[Times], anchor: float | None, number: int) -> Row:
+    if participant.error:
+        return row_of(participant.entry, group=number, error=participant.error)
+    settings = dict(participant.opened["settings"])
     names = ("max_abs_error", "relative_error", "mean_error", "agreement", "first_run_s")
     measured = {name: settings.pop(name, None) for name in names}
     return row_of(
-        entrant.entry,
-        heat=number,
+        participant.entry,
+        group=number,
         rounds=len(book),
         times={name: summary(book, name) for name in SERIES},
         speedup=None if anchor is None else anchor / _median(book),
         round_ms=tuple(round(float(np.median(turn[DEVICE_MS])), 4) for turn in book),
-        open_s=entrant.opened["open_s"],
-        gpu_mib=entrant.gpu_mib if entrant.job.device == CUDA else None,
-        host_mib=entrant.host_mib,
+        open_s=participant.opened["open_s"],
+        gpu_mib=participant.gpu_mib if participant.job.device == CUDA else None,
+        host_mib=participant.host_mib,
         settings=settings,
         **measured,
     )

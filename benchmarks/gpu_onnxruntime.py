@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hrvit_deploy.errors import MissingDependency, RunnerError
 from hrvit_deploy.runners import onnxruntime_
-from hrvit_deploy.runners.contender import Provider
+from hrvit_deploy.runners.spec import Provider
 
 
 class Session:

@@ -1,4 +1,4 @@
-"""How a contender is opened in the process it is timed in, and held against eager FP32."""
+"""How a candidate is opened in the process it is timed in, and held against eager FP32."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from torch import Tensor
 from hrvit_deploy.artefact import Preparation
 from hrvit_deploy.errors import RunnerError
 from hrvit_deploy.images import prepare
-from hrvit_deploy.measure.labels import labels_of
-from hrvit_deploy.measure.parity import Agreement, Errors
+from hrvit_deploy.inference.labels import labels_of
+from hrvit_deploy.measure.parity.errors import Agreement, Errors
 from hrvit_deploy.options import ImageSize, OutputFormat
-from hrvit_deploy.runners.contender import Contender
 from hrvit_deploy.runners.protocol import Inputs, Runner
+from hrvit_deploy.runners.spec import RunnerSpec
 
 
-def open_job(contender: Contender) -> tuple[Runner, Inputs]:
-    """Open the contender that a JSON file describes, run it, and compare its answer.
+def open_job(spec: RunnerSpec) -> tuple[Runner, Inputs]:
+    """Open the candidate that a JSON file describes, run it, and compare its answer.
 
     Raises:
         HrvitDeployError: It cannot be opened or run.
     """
-    job = msgspec.json.decode(Path(contender.path).read_bytes(), type=Job)
+    job = msgspec.json.decode(Path(spec.path).read_bytes(), type=Job)
     # Kept, so that a run that goes on need not compile again.
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(job.work) / "inductor")
     images = read_images(job)
@@ -60,14 +60,14 @@ def enter_device(device: str, opening: ExitStack) -> Clock:
         return HostClock()
     if not torch.cuda.is_available():
         raise RunnerError(*no_cuda())
-    # Captures and onnxruntime take no default stream.
+    # GraphCache and onnxruntime take no default stream.
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     opening.enter_context(torch.cuda.stream(stream))
     return CudaClock()
 
 
 def first_run(job: Job, image: Tensor, clock: Clock) -> tuple[Launch, float]:
-    """The contender after its first run, and how long that took, in seconds."""
+    """The candidate after its first run, and how long that took, in seconds."""
     launch = open_launch(job, image)
     clock.wait()
     started = time.perf_counter()

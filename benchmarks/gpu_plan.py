@@ -108,7 +108,7 @@ def choose_shapes(names: str) -> tuple[Shape, ...]:
 
 
 def choose_entries(device: str, words: Sequence[str], *, trt8: bool) -> tuple[Entry, ...]:
-    """The contenders whose names hold one of those words, and always the anchor.
+    """The candidates whose names hold one of those words, and always the anchor.
 
     Raises:
         UsageError: A word is in no name.
@@ -117,7 +117,7 @@ def choose_entries(device: str, words: Sequence[str], *, trt8: bool) -> tuple[En
     for word in words:
         if not any(word in entry.name for entry in (anchor, *others)):
             raise UsageError(
-                f"no contender has {word!r} in its name",
+                f"no candidate has {word!r} in its name",
                 f"choose words of {'; '.join(entry.name for entry in (anchor, *others))}",
             )
     chosen = (e for e in others if not words or any(word in e.name for word in words))

@@ -26,7 +26,7 @@ from hrvit_deploy.engines.network import parse
 from hrvit_deploy.engines.types import check_precision, count_types
 from hrvit_deploy.errors import HrvitDeployError, RunnerError
 from hrvit_deploy.options import Backend, BuildOptions
-from hrvit_deploy.progress import Silent
+from hrvit_deploy.progress import SilentProgress
 
 TORCH_TYPES = {
     "float32": torch.float32,
@@ -149,7 +149,7 @@ def find_plan(job: Job, trt: ModuleType) -> Plan:
         return build_for_this_gpu(graph, folder, options)
     path = folder / f"{graph.path.stem}-{building.SHORT[backend]}.plan"
     held = held_plan(path, graph)
-    made = held or building.build_engine(graph, folder, options, Silent())
+    made = held or building.build_engine(graph, folder, options, SilentProgress())
     return Plan(path, {**_about(made), "built": "before" if held else "now"})
 
 
@@ -180,7 +180,7 @@ def build_for_this_gpu(graph: Artefact, folder: Path, options: BuildOptions) -> 
         return Plan(path, {**about, "built": "before"})
     started = time.perf_counter()
     with listening(trt) as log:
-        job = building.Job(trt, choice, options, Silent(), log)
+        job = building.Job(trt, choice, options, SilentProgress(), log)
         parsed = parse(trt, graph.path, log, backend)
         quantization = graph.manifest.quantization
         islands = graph.manifest.graph.float32_islands if graph.manifest.graph else ()

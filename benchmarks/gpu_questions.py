@@ -20,10 +20,10 @@ from gpu_survey import Survey
 from peer_contenders import Form
 
 from hrvit_deploy.errors import HrvitDeployError, RunnerError
-from hrvit_deploy.measure.supervise import Worker
+from hrvit_deploy.measure.latency.process import Worker
 from hrvit_deploy.options import Backend, ImageSize
-from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
 from hrvit_deploy.runners.protocol import Inputs, Runner
+from hrvit_deploy.runners.spec import Provider, RunnerKind, RunnerSpec
 
 FACTORY = "gpu_questions:open_question"
 TIMEOUT_S = 600.0
@@ -71,19 +71,19 @@ def ask(kind: str, job: Job, folder: Path, capability: str, timeout_s: float) ->
     """
     path = folder / f"question-{kind}.json"
     path.write_bytes(msgspec.json.encode(replace(job, current=kind == CURRENT)))
-    contender = Contender(kind, ContenderKind.ONNX, str(path), provider=Provider.CUDA)
+    spec = RunnerSpec(kind, RunnerKind.ONNX, str(path), provider=Provider.CUDA)
     blank = Answer(TEXTS[kind], kind, capability)
-    with Worker(contender) as worker:
+    with Worker(spec) as worker:
         try:
-            found = worker.open(contender, FACTORY, min(timeout_s, TIMEOUT_S))["settings"]
+            found = worker.open(spec, FACTORY, min(timeout_s, TIMEOUT_S))["settings"]
         except RunnerError as error:
             return replace(blank, error=error.message)
     return msgspec.convert({**found, "capability": capability}, Answer)
 
 
-def open_question(contender: Contender) -> tuple[Runner, Inputs]:
+def open_question(spec: RunnerSpec) -> tuple[Runner, Inputs]:
     """Build or find the plan, open it, run it, and compare its answer."""
-    job = msgspec.json.decode(Path(contender.path).read_bytes(), type=Job)
+    job = msgspec.json.decode(Path(spec.path).read_bytes(), type=Job)
     return Survey(msgspec.to_builtins(walk(job))), {"image": np.zeros(1)}
 
 

@@ -1,4 +1,4 @@
-"""The JSON of gpu.py: whole on disk after every heat, and gone on from after a stop."""
+"""The JSON of gpu.py: whole on disk after every timing group, and gone on from after a stop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gpu_heats import Heat, Pace, Row
+from gpu_heats import Pace, Row, TimingGroup
 from gpu_targets import judge
 from peer_graphs import Case
 from reports import write_report
@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 PACKAGE = HERE.parent / "hrvit_deploy"
 # Of the environment, what a figure depends on.
 LASTING = ("cpu", "python", "versions", "gpu")
-# Rows of this heat were never opened: what stood against them may be gone by now.
+# Rows of this timing group were never opened: what stood against them may be gone by now.
 NEVER_OPENED = 0
 Report = dict[str, Any]
 
@@ -62,29 +62,29 @@ class Results:
             if key.items() <= held.items():
                 found: Report = held
                 return found
-        fresh: Report = {**key, "heats": [], "late": [], "rows": []}
+        fresh: Report = {**key, "groups": [], "late": [], "rows": []}
         self.report["cases"].append(fresh)
         return fresh
 
     def done(self, case: Case) -> set[str]:
-        """Names of contenders that have a row."""
+        """Names of candidates that have a row."""
         return {row["name"] for row in self.case(case)["rows"]}
 
-    def add_heat(self, case: Case, heat: Heat, about: Report) -> None:
-        """A heat's rows; written at once."""
+    def add_heat(self, case: Case, group: TimingGroup, about: Report) -> None:
+        """A timing group's rows; written at once."""
         held = self.case(case)
-        held["rows"] += plain(heat.rows)
-        held["late"] = sorted({*held["late"], *heat.late} - self.done(case))
-        held["heats"].append(about)
+        held["rows"] += plain(group.rows)
+        held["late"] = sorted({*held["late"], *group.late} - self.done(case))
+        held["groups"].append(about)
         self.write()
 
     def add_rows(self, case: Case, rows: Iterable[Row]) -> None:
-        """Rows of what was never opened; written with the next heat."""
+        """Rows of what was never opened; written with the next timing group."""
         self.case(case)["rows"] += plain(list(rows))
 
     def next_heat(self, case: Case) -> int:
         """Its number, from 1."""
-        return max((row["heat"] for row in self.case(case)["rows"]), default=NEVER_OPENED) + 1
+        return max((row["group"] for row in self.case(case)["rows"]), default=NEVER_OPENED) + 1
 
     def finish(self) -> None:
         """Everything that was asked for has a row."""
@@ -99,7 +99,7 @@ class Results:
 def _kept(row: Report, *, retry: bool) -> bool:
     if not row["error"]:
         return True
-    return row["heat"] != NEVER_OPENED and not retry
+    return row["group"] != NEVER_OPENED and not retry
 
 
 def fingerprint(pace: Pace, device: str, environment: Report, found: Report) -> str:

@@ -1,4 +1,4 @@
-"""A run of gpu.py: survey, questions, and heat after heat until all is done or time is up."""
+"""A run of gpu.py: survey, questions, and timing group after timing group until all is done or time is up."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from peer_graphs import Case
 from hrvit_deploy.artefact import plain
 from hrvit_deploy.errors import HrvitDeployError
 from hrvit_deploy.measure.environment import describe_environment
-from hrvit_deploy.measure.supervise import Worker
+from hrvit_deploy.measure.latency.process import Worker
 from hrvit_deploy.progress import Progress
-from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
+from hrvit_deploy.runners.spec import Provider, RunnerKind, RunnerSpec
 
 # With less time than this left, in seconds, nothing new is begun.
 LEAST_S = 30.0
@@ -116,7 +116,7 @@ class Run:
         return dict(plain(answer))
 
     def measure(self, case: Case, entries: Sequence[Entry], results: Results) -> None:
-        """Heat after heat, until each of those entries has a row.
+        """Timing group after timing group, until each of those entries has a row.
 
         Raises:
             OutOfTimeError: Time is up.
@@ -139,28 +139,28 @@ class Run:
     def _run_heat(
         self, case: Case, jobs: list[tuple[Entry, Job]], results: Results
     ) -> set[str]:
-        """One heat, on disk; names of those that found no memory beside the others.
+        """One timing group, on disk; names of those that found no memory beside the others.
 
         Raises:
             OutOfTimeError: Time was up before all were open.
         """
         number = results.next_heat(case)
         before, begun = gpu_state(), time.monotonic()
-        heat = run_heat(jobs, self.plan.pace, self.deadline, self.progress, number=number)
+        group = run_heat(jobs, self.plan.pace, self.deadline, self.progress, number=number)
         about = {
             "number": number,
-            "contenders": [entry.name for entry, _ in jobs],
-            "crowded": list(heat.crowded),
-            "late": list(heat.late),
+            "candidates": [entry.name for entry, _ in jobs],
+            "crowded": list(group.crowded),
+            "late": list(group.late),
             "seconds": round(time.monotonic() - begun, 1),
             "gpu_before": before,
             "gpu_after": gpu_state(),
         }
         results.report["prepared"] = plain(self.made.index)
-        results.add_heat(case, heat, about)
-        if heat.late:
+        results.add_heat(case, group, about)
+        if group.late:
             raise OutOfTimeError
-        return set(heat.crowded)
+        return set(group.crowded)
 
     def _pending(self, case: Case, entries: Sequence[Entry], results: Results) -> list[Entry]:
         """What has no row yet; what came late before comes last."""
@@ -235,12 +235,10 @@ class Run:
         described = self.folder / "reference.json"
         described.write_bytes(msgspec.json.encode(job))
         provider = Provider.CUDA if self.plan.device == CUDA else Provider.CPU
-        contender = Contender(
-            REFERENCE.name, ContenderKind.ONNX, str(described), provider=provider
-        )
-        with Worker(contender) as worker:
+        spec = RunnerSpec(REFERENCE.name, RunnerKind.ONNX, str(described), provider=provider)
+        with Worker(spec) as worker:
             timeout_s = min(self.plan.pace.timeout_s, max(1.0, self.deadline.left_s))
-            worker.open(contender, FACTORY, timeout_s)
+            worker.open(spec, FACTORY, timeout_s)
         staged.replace(path)
 
     def _expected(self, case: Case) -> Path:
@@ -283,7 +281,9 @@ def run(
                     going.measure(case, entries, results)
         except OutOfTimeError:
             results.write()
-            progress.warn("time is up: run it again to go on from the last finished heat")
+            progress.warn(
+                "time is up: run it again to go on from the last finished timing group"
+            )
             return results
     results.finish()
     return results

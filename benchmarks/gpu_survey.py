@@ -12,9 +12,9 @@ from gpu_contenders import BACKENDS, CPU, CUDA, PROVIDERS, Runtime
 from hrvit_deploy.bindings import cuda_, tensorrt_
 from hrvit_deploy.errors import MissingDependency, RunnerError
 from hrvit_deploy.measure.environment import query_gpu
-from hrvit_deploy.measure.supervise import Worker
-from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
+from hrvit_deploy.measure.latency.process import Worker
 from hrvit_deploy.runners.protocol import Closing, Inputs, Outputs, Runner
+from hrvit_deploy.runners.spec import Provider, RunnerKind, RunnerSpec
 from hrvit_deploy.version import installed
 
 FACTORY = "gpu_survey:open_survey"
@@ -46,9 +46,9 @@ class Survey(Closing):
         return {}
 
 
-def open_survey(contender: Contender) -> tuple[Runner, Inputs]:
+def open_survey(spec: RunnerSpec) -> tuple[Runner, Inputs]:
     """Look at the machine, in a process that may start CUDA and may die of it."""
-    device = Path(contender.path).read_text(encoding="utf-8")
+    device = Path(spec.path).read_text(encoding="utf-8")
     return Survey(look(device)), {"image": np.zeros(1)}
 
 
@@ -61,10 +61,10 @@ def survey(device: str, folder: Path) -> Report:
     """
     path = folder / "survey.txt"
     path.write_text(device, encoding="utf-8")
-    contender = Contender("survey", ContenderKind.ONNX, str(path))
-    with Worker(contender) as worker:
+    spec = RunnerSpec("survey", RunnerKind.ONNX, str(path))
+    with Worker(spec) as worker:
         try:
-            found: Report = worker.open(contender, FACTORY, TIMEOUT_S)["settings"]
+            found: Report = worker.open(spec, FACTORY, TIMEOUT_S)["settings"]
         except RunnerError as error:
             obstacles = dict.fromkeys(map(str, Runtime), error.message)
             found = {"device": device, "gpu": None, "obstacles": obstacles}

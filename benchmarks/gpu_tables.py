@@ -17,7 +17,7 @@ TOOLS = ("torch", "triton", "onnxruntime-gpu", "onnxruntime")
 
 
 def cases_table(report: Report, *, batch: int = 1, variant: str = "b1") -> Table:
-    """A row to each contender that ran, three columns to each case of that batch.
+    """A row to each candidate that ran, three columns to each case of that batch.
 
     Args:
         report: The JSON.
@@ -48,7 +48,7 @@ def any_ran(case: Report) -> bool:
 
 
 def first_named(rows: Sequence[Row], name: str) -> Row | None:
-    """A contender's row; of the anchor, which has one in each heat, the first."""
+    """A candidate's row; of the anchor, which has one in each timing group, the first."""
     return next((row for row in rows if row["name"] == name), None)
 
 
@@ -75,21 +75,21 @@ def _note(anchor: Mapping[str, Any]) -> str:
     held = f"{anchor['runtime']} {anchor['precision']}"
     return (
         "Medians of one run by the device's clock, from an input on the device to an answer"
-        f" there; gain is how many times faster than {held} in the same heat; with copies is by"
+        f" there; gain is how many times faster than {held} in the same timing group; with copies is by"
         " the host's clock, from and to pinned memory. The largest error is in deviations of"
         " eager fp32's answer; it and agreement are the worst of the cases."
     )
 
 
 def absent_table(report: Report) -> Table:
-    """Every reason why contenders did not run, and which those are."""
+    """Every reason why candidates did not run, and which those are."""
     reasons: dict[str, dict[str, None]] = {}
     for case in report["cases"]:
         for row in case["rows"]:
             if row["error"]:
                 reasons.setdefault(row["error"], {})[row["name"]] = None
     rows = tuple((why, "; ".join(names)) for why, names in reasons.items())
-    return Table(("did not run, because", "contenders"), rows)
+    return Table(("did not run, because", "candidates"), rows)
 
 
 def targets_table(report: Report) -> Table:

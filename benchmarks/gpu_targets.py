@@ -48,7 +48,7 @@ def targets() -> tuple[Target, ...]:
 def judge(cases: Sequence[Row]) -> list[dict[str, Any]]:
     """Every target beside what was measured; None where it was not.
 
-    A ratio is that of the two rows' ratios to the anchor of their own heats: in one heat,
+    A ratio is that of the two rows' ratios to the anchor of their own timing groups: in one timing group,
     of their medians. It is judged by the device's clock without copies; the host's with
     copies stands beside it.
     """
@@ -66,7 +66,7 @@ def _judged(target: Target, rows: Mapping[str, Row]) -> dict[str, Any]:
     ratio = with_copies = None
     if ours is not None and other is not None:
         ratio = ours["speedup"] / other["speedup"]
-        if ours["heat"] == other["heat"]:
+        if ours["group"] == other["group"]:
             with_copies = (
                 other["times"][HOST_COPIES_MS]["p50"] / ours["times"][HOST_COPIES_MS]["p50"]
             )
@@ -76,6 +76,6 @@ def _judged(target: Target, rows: Mapping[str, Row]) -> dict[str, Any]:
         "least": target.least,
         "ratio": ratio,
         "ratio_with_copies": with_copies,
-        "same_heat": None if ratio is None else ours["heat"] == other["heat"],  # type: ignore[index]
+        "same_group": None if ratio is None else ours["group"] == other["group"],  # type: ignore[index]
         "met": None if ratio is None else ratio >= target.least,
     }

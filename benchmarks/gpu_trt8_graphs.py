@@ -22,12 +22,12 @@ from peer_graphs import Case
 
 from hrvit_deploy import graphs
 from hrvit_deploy.artefact import Artefact, open_artefact
-from hrvit_deploy.calib.formats import FORMATS
-from hrvit_deploy.calib.policy import choose_products, find_products
-from hrvit_deploy.calib.qdq import SCALE_OPSET, along, insert_qdq
-from hrvit_deploy.calib.ranges import Ranges
 from hrvit_deploy.errors import ExportError
 from hrvit_deploy.options import DEFAULT_GROUPS, Precision
+from hrvit_deploy.quantization.calibration.ranges import Ranges
+from hrvit_deploy.quantization.formats import FORMATS
+from hrvit_deploy.quantization.products import choose_products, find_products
+from hrvit_deploy.quantization.qdq import SCALE_OPSET, along, insert_qdq
 
 OPSET = 17
 NORM = "LayerNormalization"

@@ -1,6 +1,6 @@
-"""How a contender's turn is timed: CUDA events and the host's clock, with and without copies.
+"""How a candidate's turn is timed: CUDA events and the host's clock, with and without copies.
 
-Every contender has its input and its answer on the device and puts one run of its own into
+Every candidate has its input and its answer on the device and puts one run of its own into
 PyTorch's current stream. All are timed by this code alone, and where there is no GPU, so
 are stand-ins on a CPU, with the host's clock in place of events.
 """
@@ -29,7 +29,7 @@ SETTLE_S = 0.1
 
 
 class Launch(Protocol):
-    """A contender, open.
+    """A candidate, open.
 
     Attributes:
         image: What it reads; stays where it is.
@@ -96,7 +96,7 @@ class HostClock:
 
 
 class Turns(Closing):
-    """A contender as the worker knows them: each of its runs is a whole turn.
+    """A candidate as the worker knows them: each of its runs is a whole turn.
 
     The worker times runs by the host's clock alone, so that a turn's times go to a file.
     """
@@ -105,34 +105,34 @@ class Turns(Closing):
 
     def __init__(
         self,
-        contender: Launch,
+        spec: Launch,
         clock: Clock,
         book: Path,
         turn_s: float,
         opened: ExitStack | None = None,
     ) -> None:
-        """Warm the contender up, and find how many runs a turn holds.
+        """Warm the candidate up, and find how many runs a turn holds.
 
         Args:
-            contender: Open; closed with this.
+            candidate: Open; closed with this.
             clock: Of its device.
             book: File to add each turn to.
             turn_s: How long the timed runs of one series should take, in seconds.
             opened: Closed last.
         """
-        self.device = contender.image.device.type
-        self._contender, self._clock, self._book = contender, clock, book
+        self.device = spec.image.device.type
+        self._contender, self._clock, self._book = spec, clock, book
         self._opened = opened or ExitStack()
         pinned = self.device == "cuda"
-        self._given = torch.empty(contender.image.shape, dtype=contender.image.dtype)
-        self._given.copy_(contender.image)
-        self._taken = torch.empty(contender.answer.shape, dtype=contender.answer.dtype)
+        self._given = torch.empty(spec.image.shape, dtype=spec.image.dtype)
+        self._given.copy_(spec.image)
+        self._taken = torch.empty(spec.answer.shape, dtype=spec.answer.dtype)
         if pinned:
             self._given, self._taken = self._given.pin_memory(), self._taken.pin_memory()
-        one_s = warm_up(contender.launch, clock.wait)
+        one_s = warm_up(spec.launch, clock.wait)
         self.count = min(MOST, max(FEWEST, int(turn_s / max(one_s, 1e-9))))
         self.settings: dict[str, Any] = {
-            **contender.settings,
+            **spec.settings,
             "clock": clock.name,
             "runs_a_turn": self.count,
         }
@@ -150,7 +150,7 @@ class Turns(Closing):
         return {}
 
     def close(self) -> None:
-        """Close the contender."""
+        """Close the candidate."""
         self._contender.close()
         self._opened.close()
 
@@ -202,7 +202,7 @@ def settle(launch: Callable[[], None], wait: Callable[[], None]) -> None:
 
 
 def read_book(path: Path) -> list[Times]:
-    """Every turn that a contender finished; a line cut short is none."""
+    """Every turn that a candidate finished; a line cut short is none."""
     turns: list[Times] = []
     if not path.exists():
         return turns

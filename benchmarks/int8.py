@@ -23,16 +23,12 @@ from typing import Any
 
 from reports import write_report
 
-from hrvit_deploy import pipeline, quantizing
 from hrvit_deploy.artefact import Artefact, plain
-from hrvit_deploy.calib.collect import collect, ranges_from
-from hrvit_deploy.calib.images import open_pictures
-from hrvit_deploy.calib.ranges import Ranges, write_ranges
-from hrvit_deploy.judging import Evidence
+from hrvit_deploy.image_source import ImageSource
+from hrvit_deploy.measure.accuracy.evaluate import EvaluateOptions
 from hrvit_deploy.measure.environment import describe_environment
-from hrvit_deploy.measure.evaluate import EvaluateOptions
-from hrvit_deploy.measure.gates import Quality
-from hrvit_deploy.model.variants import VARIANTS
+from hrvit_deploy.measure.parity.gates import QualityLimits
+from hrvit_deploy.model.variants import VARIANTS, NetworkSpec
 from hrvit_deploy.options import (
     DEFAULT_GROUPS,
     DEFAULT_METHOD,
@@ -44,8 +40,13 @@ from hrvit_deploy.options import (
     Precision,
     QuantizeOptions,
 )
-from hrvit_deploy.progress import Silent
-from hrvit_deploy.request import Request
+from hrvit_deploy.pipeline import quantize as quantize_stage
+from hrvit_deploy.pipeline import stages
+from hrvit_deploy.pipeline.quality_gate import QualityCriteria
+from hrvit_deploy.progress import SilentProgress
+from hrvit_deploy.quantization.calibration.collect import collect, ranges_from
+from hrvit_deploy.quantization.calibration.images import open_pictures
+from hrvit_deploy.quantization.calibration.ranges import Ranges, write_ranges
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "int8.json"
@@ -53,7 +54,7 @@ SCENES = HERE.parent / "examples" / "digit_scenes"
 CHECKPOINT = SCENES / "hrvit_b1.safetensors"
 SIZE = ImageSize(256, 256)
 CALIBRATION_SCENES = 64
-TIGHT = Quality(drop=0.001, agreement=0.999)
+TIGHT = QualityLimits(drop=0.001, agreement=0.999)
 
 Row = dict[str, Any]
 
@@ -62,13 +63,13 @@ class Trial:
     """The trained network's graph, its data, and what was measured of them."""
 
     def __init__(self, folder: Path, scenes: int) -> None:
-        self.folder, self.progress = folder, Silent()
+        self.folder, self.progress = folder, SilentProgress()
         self.data = folder / "scenes"
         make_scenes(self.data, scenes)
-        self.pictures = pipeline.Pictures(self.data / "images" / "validation", 8)
-        self.evidence = Evidence(self.data, self.pictures)
-        trained = pipeline.load(Request(VARIANTS["b1"], checkpoint=CHECKPOINT), self.progress)
-        self.graph = pipeline.export(
+        self.pictures = ImageSource(self.data / "images" / "validation", 8)
+        self.evidence = QualityCriteria(self.data, self.pictures)
+        trained = stages.load(NetworkSpec(VARIANTS["b1"], checkpoint=CHECKPOINT), self.progress)
+        self.graph = stages.export(
             trained, ExportOptions(SIZE), folder, self.pictures, self.progress
         )
         place = self.data / "images" / "training"
@@ -88,7 +89,7 @@ class Trial:
 
     def row(self, name: str, artefact: Artefact, *, eager: bool = False) -> Row:
         started = time.perf_counter()
-        found = pipeline.evaluate(
+        found = stages.evaluate(
             artefact, self.data, EvaluateOptions(), self.progress, eager=eager
         )
         quantization = None if eager else artefact.manifest.quantization
@@ -127,9 +128,9 @@ class Trial:
         judged = (
             replace(self.evidence, quality=TIGHT)
             if auto
-            else replace(self.evidence, data=None, quality=Quality(1, 0))
+            else replace(self.evidence, data=None, quality=QualityLimits(1, 0))
         )
-        return quantizing.quantize(
+        return quantize_stage.quantize(
             self.graph,
             ranges,
             QuantizeOptions(precision, groups),
@@ -144,7 +145,7 @@ class Trial:
         half, full = Precision.FP16, Precision.FP32
         yield self.row("eager", self.graph, eager=True)
         yield self.row("fp32", self.graph)
-        typed, _ = quantizing.narrowed(self.graph, half, self.pictures, self.progress)
+        typed, _ = quantize_stage.find_or_cast(self.graph, half, self.pictures, self.progress)
         yield self.row("fp16", typed)
         for method in Method:
             yield self.row(f"int8 {method}", self.quantized(method))

@@ -20,10 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hrvit_deploy import pipeline
 from hrvit_deploy.artefact import plain
+from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.measure.environment import describe_environment
-from hrvit_deploy.model.variants import VARIANTS
+from hrvit_deploy.model.variants import VARIANTS, NetworkSpec
 from hrvit_deploy.options import (
     BFLOAT16_OPSET,
     DEFAULT_OPSET,
@@ -32,8 +32,8 @@ from hrvit_deploy.options import (
     Task,
     parse_size,
 )
-from hrvit_deploy.progress import Silent
-from hrvit_deploy.request import Request
+from hrvit_deploy.pipeline import stages
+from hrvit_deploy.progress import SilentProgress
 
 RESULTS = Path(__file__).parent / "results" / "parity.json"
 SIZES = ("224x224", "480x640", "512x1024")
@@ -62,10 +62,10 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
     opset = BFLOAT16_OPSET if case.precision is Precision.BF16 else DEFAULT_OPSET
     options = ExportOptions(parse_size(case.size), opset=opset, precision=case.precision)
     started = time.perf_counter()
-    progress = Silent()
-    trained = pipeline.load(Request(VARIANTS[case.variant], case.task), progress)
-    pictures = pipeline.Pictures(limit=IMAGES)
-    artefact = pipeline.export(trained, options, folder, pictures, progress)
+    progress = SilentProgress()
+    trained = stages.load(NetworkSpec(VARIANTS[case.variant], case.task), progress)
+    pictures = ImageSource(limit=IMAGES)
+    artefact = stages.export(trained, options, folder, pictures, progress)
     graph, parity = artefact.manifest.graph, artefact.manifest.parity
     assert graph is not None
     return {

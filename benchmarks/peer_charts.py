@@ -13,7 +13,7 @@ from peer_contenders import EAGER, Form, Peer, Runtime
 from peer_targets import CPU, SCALING, rows_of
 
 from hrvit_deploy.artefact import staging
-from hrvit_deploy.measure.plots import DARK, DPI, FAINT, environment_line
+from hrvit_deploy.report.plots import DARK, DPI, FAINT, environment_line
 
 # Okabe and Ito's palette, told apart by every kind of eye.
 COLOURS = {
@@ -40,7 +40,7 @@ Row = dict[str, Any]
 
 
 def draw_peers(sections: Mapping[str, Any], path: Path) -> None:
-    """A panel to each task, a bar to each contender, a line at the machine's limit."""
+    """A panel to each task, a bar to each candidate, a line at the machine's limit."""
     cases = rows_of(sections, CPU)
     if not cases:
         return

@@ -1,7 +1,7 @@
-"""The contenders of peers.py, and how each is opened in the process it is timed in.
+"""The candidates of peers.py, and how each is opened in the process it is timed in.
 
-A contender is described by a JSON file (:class:`Job`), which crosses to its process as the
-path of a :class:`hrvit_deploy.runners.contender.Contender`. Opening it asks it once, and holds
+A candidate is described by a JSON file (:class:`Job`), which crosses to its process as the
+path of a :class:`hrvit_deploy.runners.spec.RunnerSpec`. Opening it asks it once, and holds
 its answer against the eager network's.
 """
 
@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrvit_deploy.errors import RunnerError
-from hrvit_deploy.request import Request
-from hrvit_deploy.runners.contender import Contender, InferencePrecision
+from hrvit_deploy.model.variants import NetworkSpec
 from hrvit_deploy.runners.protocol import Inputs, Runner
+from hrvit_deploy.runners.spec import InferencePrecision, RunnerSpec
 
-# For bench: how a worker opens a contender.
+# For bench: how a worker opens a candidate.
 FACTORY = "peer_contenders:open_peer"
 IMAGE, LOGITS, WEIGHT = "image", "logits", "weight"
 # Products one after another in one run, lest copying the last one's answer count.
@@ -114,25 +114,25 @@ class Job:
     runtime: Runtime
     probe: str
     graph: str = ""
-    network: Request | None = None
+    network: NetworkSpec | None = None
     precision: InferencePrecision = F32
     reason: str = ""
 
 
-def open_peer(contender: Contender) -> tuple[Runner, Inputs]:
-    """Open a contender, and note in its settings how far its answer lies from eager's.
+def open_peer(spec: RunnerSpec) -> tuple[Runner, Inputs]:
+    """Open a candidate, and note in its settings how far its answer lies from eager's.
 
     Raises:
         HrvitDeployError: It cannot be opened or run.
     """
-    job = msgspec.json.decode(Path(contender.path).read_bytes(), type=Job)
+    job = msgspec.json.decode(Path(spec.path).read_bytes(), type=Job)
     # Every compilation from nothing, whoever compiled before.
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{contender.path}.compiled"
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{spec.path}.compiled"
     if job.reason:
         raise RunnerError(job.reason)
     with np.load(job.probe) as held:
         arrays = dict(held)
-    runner = _open(job, arrays, contender.threads or 1)
+    runner = _open(job, arrays, spec.threads or 1)
     started = time.perf_counter()
     answer = runner.run({IMAGE: arrays[IMAGE]})[LOGITS]
     runner.settings["first_run_s"] = time.perf_counter() - started

@@ -11,10 +11,11 @@ from typing import Any
 from peer_contenders import GRAPHS, Form
 from peer_graphs import TENSORRT, Case, Graphs
 
-from hrvit_deploy import pipeline
 from hrvit_deploy.errors import HrvitDeployError
+from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.options import Backend, BuildOptions, Precision
-from hrvit_deploy.progress import Silent, working
+from hrvit_deploy.pipeline import stages
+from hrvit_deploy.progress import SilentProgress, working
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def build_once(case: Case, form: Form, number: int, made: Graphs) -> Build:
     try:
         graph = made.graph(case, form, TENSORRT)
         with tempfile.TemporaryDirectory(prefix="hrvit-deploy-") as folder:
-            plan = pipeline.build(graph, options, Path(folder), pipeline.Pictures(), Silent())
+            plan = stages.build(graph, options, Path(folder), ImageSource(), SilentProgress())
             size = plan.path.stat().st_size
     except HrvitDeployError as error:
         return Build(**about, error=error.message)

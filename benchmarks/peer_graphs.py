@@ -11,14 +11,15 @@ import torch
 from peer_contenders import IMAGE, LOGITS, Form, Runtime
 from torch.utils.flop_counter import FlopCounterMode
 
-from hrvit_deploy import graphs, pipeline, trained
+from hrvit_deploy import graphs, trained
 from hrvit_deploy.artefact import Artefact, Kind, Manifest, Preparation, sha256_of
 from hrvit_deploy.deploy.form import choose, deploy
 from hrvit_deploy.deploy.signature import input_info, output_info
 from hrvit_deploy.errors import ExportError
 from hrvit_deploy.export.simplify import TIMEOUT_S, WORKER, run_worker
 from hrvit_deploy.export.trace import trace
-from hrvit_deploy.model.variants import Variant
+from hrvit_deploy.image_source import ImageSource
+from hrvit_deploy.model.variants import NetworkSpec, Variant
 from hrvit_deploy.options import (
     DEFAULT_OPSET,
     ExportOptions,
@@ -28,8 +29,8 @@ from hrvit_deploy.options import (
     Target,
     Task,
 )
-from hrvit_deploy.progress import Progress, Silent, working
-from hrvit_deploy.request import Request
+from hrvit_deploy.pipeline import stages
+from hrvit_deploy.progress import Progress, SilentProgress, working
 from hrvit_deploy.runners.torch_ import EagerRunner
 
 TENSORRT = "tensorrt-rtx"
@@ -53,8 +54,8 @@ class Case(NamedTuple):
     batch: int = 1
 
     @property
-    def request(self) -> Request:
-        return Request(self.variant, self.task, num_classes=CLASSES[self.task])
+    def request(self) -> NetworkSpec:
+        return NetworkSpec(self.variant, self.task, num_classes=CLASSES[self.task])
 
     @property
     def name(self) -> str:
@@ -96,7 +97,7 @@ class Graphs:
         return self._made[key]
 
     def probe(self, case: Case) -> Path:
-        """An image of noise and eager's answer, for every contender to be held against."""
+        """An image of noise and eager's answer, for every candidate to be held against."""
         path = self.folder / f"{case.name}.npz"
         if not path.exists():
             shape = (case.batch, 3, *case.size)
@@ -140,9 +141,9 @@ def export_plain(case: Case, folder: Path) -> Artefact:
 def export_ours(case: Case, folder: Path, target: Target | None) -> Artefact:
     """What ``hrvit-deploy export`` writes, or ``hrvit-deploy export --for TARGET``."""
     options = ExportOptions(case.size, batch=case.batch, target=target)
-    pictures = pipeline.Pictures(limit=max(IMAGES, case.batch))
+    pictures = ImageSource(limit=max(IMAGES, case.batch))
     loaded = trained.load(case.request)
-    return pipeline.export(loaded, options, folder, pictures, Silent())
+    return stages.export(loaded, options, folder, pictures, SilentProgress())
 
 
 def multiply_adds(case: Case) -> dict[str, int]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from peer_contenders import CHAIN, IMAGE, LOGITS, WEIGHT, Job, Runtime
 
 from hrvit_deploy import graphs
-from hrvit_deploy.measure.bench import BenchResult
+from hrvit_deploy.measure.latency.bench import BenchResult
 from hrvit_deploy.options import DEFAULT_OPSET
 
 Rate = dict[str, Any]

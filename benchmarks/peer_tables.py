@@ -55,7 +55,7 @@ class Table:
 
 
 def cpu_table(sections: Sections) -> Table:
-    """A row to each contender, three columns to each task."""
+    """A row to each candidate, three columns to each task."""
     cases = rows_of(sections, CPU)
     names = list(dict.fromkeys(row["name"] for case in cases for row in case["rows"]))
     header = ["contender"]

@@ -1,4 +1,4 @@
-"""Contenders of one case timed in turn, round by round, and held against eager's answer."""
+"""Candidates of one case timed in turn, round by round, and held against eager's answer."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from peer_graphs import Case, Graphs, multiply_adds
 from peer_products import Rate, best_rates, limit_at, product_jobs
 
 from hrvit_deploy.errors import GateError, HrvitDeployError
-from hrvit_deploy.measure.bench import BenchOptions, BenchResult, bench
-from hrvit_deploy.runners.contender import Contender, ContenderKind
+from hrvit_deploy.measure.latency.bench import BenchOptions, BenchResult, bench
+from hrvit_deploy.runners.spec import RunnerKind, RunnerSpec
 
-# How far float32 contenders may lie from eager, in deviations of its answer.
+# How far float32 candidates may lie from eager, in deviations of its answer.
 AGREEMENT = 1e-3
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How long contenders are timed, and on how many threads."""
+    """How long candidates are timed, and on how many threads."""
 
     bench: BenchOptions
     threads: int
@@ -32,7 +32,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one contender; None where ``error`` says why.
+    """What was measured of one candidate; None where ``error`` says why.
 
     Attributes:
         median_ms: Of one run; ``p90_ms`` likewise.
@@ -88,16 +88,14 @@ def measure(
         What the JSON holds of the case.
 
     Raises:
-        GateError: A float32 contender does not answer as eager does.
+        GateError: A float32 candidate does not answer as eager does.
     """
     with tempfile.TemporaryDirectory(prefix="hrvit-deploy-") as scratch:
         folder = Path(scratch)
         jobs = {peer.name: job_of(case, peer, made) for peer in peers}
         jobs |= product_jobs(products, folder)
-        contenders = [
-            contender_of(name, job, folder, timing.threads) for name, job in jobs.items()
-        ]
-        report = bench(contenders, timing.bench, environment, made.progress, factory=FACTORY)
+        specs = [contender_of(name, job, folder, timing.threads) for name, job in jobs.items()]
+        report = bench(specs, timing.bench, environment, made.progress, factory=FACTORY)
     results = {result.name: result for result in report.results}
     counted = multiply_adds(case)
     rates = best_rates(results, products) if products else rates
@@ -126,10 +124,10 @@ def job_of(case: Case, peer: Peer, made: Graphs) -> Job:
     return Job(peer.runtime, probe, graph=str(graph.path), precision=peer.precision)
 
 
-def contender_of(name: str, job: Job, folder: Path, threads: int) -> Contender:
+def contender_of(name: str, job: Job, folder: Path, threads: int) -> RunnerSpec:
     path = folder / f"{name}.json"
     path.write_bytes(msgspec.json.encode(job))
-    return Contender(name, ContenderKind.ONNX, str(path), threads=threads)
+    return RunnerSpec(name, RunnerKind.ONNX, str(path), threads=threads)
 
 
 def row_of(peer: Peer, result: BenchResult, limit: dict[str, Any] | None, runs: int) -> Row:
@@ -161,7 +159,7 @@ def row_of(peer: Peer, result: BenchResult, limit: dict[str, Any] | None, runs: 
 
 
 def require_agreement(rows: Sequence[Row]) -> None:
-    """Refuse figures of contenders that compute something else.
+    """Refuse figures of candidates that compute something else.
 
     Raises:
         GateError: Names those that computed in float32 and do not answer as eager does.

@@ -39,8 +39,8 @@ from reports import write_report
 from hrvit_deploy.artefact import plain
 from hrvit_deploy.cli.console import Terminal, print_error
 from hrvit_deploy.errors import HrvitDeployError
-from hrvit_deploy.measure.bench import BenchOptions
 from hrvit_deploy.measure.environment import describe_environment
+from hrvit_deploy.measure.latency.bench import BenchOptions
 from hrvit_deploy.model.variants import VARIANTS, Variant, load_variant
 from hrvit_deploy.options import DEFAULT_SIZE, ImageSize, Task
 from hrvit_deploy.progress import Progress
@@ -179,7 +179,7 @@ def fingerprint(plan: Plan, environment: dict[str, Any]) -> str:
 
 
 def measure_cpu(results: Results, made: Graphs) -> Iterator[None]:
-    """A row to each task: all contenders, and the machine's limit."""
+    """A row to each task: all candidates, and the machine's limit."""
     plan, rows = results.plan, rows_of(results.sections, CPU)
     timing = Timing(plan.timing, plan.threads)
     for case in plan.cases():
@@ -243,7 +243,7 @@ def run(plan: Plan, sections: tuple[str, ...], out: Path, progress: Progress) ->
     """Measure those sections, the others staying as they are, and draw the charts.
 
     Raises:
-        GateError: A float32 contender does not answer as eager does.
+        GateError: A float32 candidate does not answer as eager does.
     """
     results = Results(out, plan)
     results.begin(sections)

@@ -21,15 +21,14 @@ from typing import Any
 from int8 import CALIBRATION_SCENES, CHECKPOINT, make_scenes
 from reports import write_report
 
-from hrvit_deploy import pipeline, quantizing
 from hrvit_deploy.artefact import Artefact, plain
 from hrvit_deploy.cli.console import Terminal
-from hrvit_deploy.judging import Evidence
-from hrvit_deploy.measure.bench import BenchOptions, BenchResult, bench
+from hrvit_deploy.image_source import ImageSource
+from hrvit_deploy.measure.accuracy.evaluate import EvaluateOptions
 from hrvit_deploy.measure.environment import describe_environment
-from hrvit_deploy.measure.evaluate import EvaluateOptions
-from hrvit_deploy.measure.gates import Quality
-from hrvit_deploy.model.variants import VARIANTS
+from hrvit_deploy.measure.latency.bench import BenchOptions, BenchResult, bench
+from hrvit_deploy.measure.parity.gates import QualityLimits
+from hrvit_deploy.model.variants import VARIANTS, NetworkSpec
 from hrvit_deploy.options import (
     CalibrationOptions,
     ExportOptions,
@@ -38,9 +37,11 @@ from hrvit_deploy.options import (
     QuantizeOptions,
     parse_size,
 )
+from hrvit_deploy.pipeline import quantize as quantize_stage
+from hrvit_deploy.pipeline import stages
+from hrvit_deploy.pipeline.quality_gate import QualityCriteria
 from hrvit_deploy.progress import Progress
-from hrvit_deploy.request import Request
-from hrvit_deploy.runners.contender import Contender, InferencePrecision, Provider
+from hrvit_deploy.runners.spec import InferencePrecision, Provider, RunnerSpec
 
 RESULTS = Path(__file__).parent / "results" / "precisions.json"
 SIZES = "256x256,512x512"
@@ -85,11 +86,11 @@ def make_graphs(
     size: ImageSize, folder: Path, data: Path, progress: Progress
 ) -> dict[Precision, Artefact]:
     """The trained network in every precision, ranges from training scenes."""
-    pictures = pipeline.Pictures(data / "images" / "validation", 8)
-    trained = pipeline.load(Request(VARIANTS["b1"], checkpoint=CHECKPOINT), progress)
-    graph = pipeline.export(trained, ExportOptions(size), folder, pictures, progress)
-    half, _ = quantizing.narrowed(graph, FP16, pictures, progress, folder=folder)
-    ranges = pipeline.calibrate(
+    pictures = ImageSource(data / "images" / "validation", 8)
+    trained = stages.load(NetworkSpec(VARIANTS["b1"], checkpoint=CHECKPOINT), progress)
+    graph = stages.export(trained, ExportOptions(size), folder, pictures, progress)
+    half, _ = quantize_stage.find_or_cast(graph, FP16, pictures, progress, folder=folder)
+    ranges = stages.calibrate(
         graph,
         data / "images" / "training",
         CalibrationOptions(),
@@ -97,22 +98,22 @@ def make_graphs(
         progress,
     )
     # Judged below, by labels.
-    lenient = Evidence(None, pictures, quality=Quality(1, 0))
-    eight = quantizing.quantize(
+    lenient = QualityCriteria(None, pictures, quality=QualityLimits(1, 0))
+    eight = quantize_stage.quantize(
         graph, ranges, QuantizeOptions(INT8), lenient, progress, folder=folder
     )
     return {FP32: graph, FP16: half, INT8: eight}
 
 
-def contender_of(way: Way, made: dict[Precision, Artefact]) -> Contender:
-    contender = pipeline.contender_for(
+def contender_of(way: Way, made: dict[Precision, Artefact]) -> RunnerSpec:
+    spec = stages.spec_for(
         made[way.graph or FP32],
         eager=way.graph is None,
         provider=way.provider,
         inference_precision=way.inference,
         threads=THREADS,
     )
-    return replace(contender, name=way.name)
+    return replace(spec, name=way.name)
 
 
 def measure(
@@ -124,8 +125,8 @@ def measure(
         data = folder / "scenes"
         make_scenes(data, scenes, size)
         made = make_graphs(size, folder, data, progress)
-        contenders = [contender_of(way, made) for way in WAYS]
-        report = bench(contenders, timing, describe_environment(""), progress)
+        specs = [contender_of(way, made) for way in WAYS]
+        report = bench(specs, timing, describe_environment(""), progress)
         for way, result in zip(WAYS, report.results, strict=True):
             yield {"name": way.name, **timed(result), **judged(way, made, data, progress)}
 
@@ -144,7 +145,7 @@ def timed(result: BenchResult) -> dict[str, Any]:
 def judged(
     way: Way, made: dict[Precision, Artefact], data: Path, progress: Progress
 ) -> dict[str, Any]:
-    found = pipeline.evaluate(
+    found = stages.evaluate(
         made[way.graph or FP32],
         data,
         EvaluateOptions(),

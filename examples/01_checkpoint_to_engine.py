@@ -14,10 +14,10 @@ from hrvit_deploy import (
     Backend,
     BuildOptions,
     ExportOptions,
-    Pictures,
+    ImageSource,
+    NetworkSpec,
     Precision,
-    Request,
-    Silent,
+    SilentProgress,
     build_engine,
     export_network,
     load_network,
@@ -33,10 +33,10 @@ parser.add_argument("--out", type=Path, default=Path())
 arguments = parser.parse_args()
 
 # Silent keeps what it is told; give anything with start, note and warn to see progress.
-progress = Silent()
-pictures = Pictures(limit=4)  # crops of two photographs; Pictures(folder) takes your own
+progress = SilentProgress()
+pictures = ImageSource(limit=4)  # crops of two photographs; Pictures(folder) takes your own
 
-request = Request(load_variant(arguments.variant), checkpoint=arguments.checkpoint)
+request = NetworkSpec(load_variant(arguments.variant), checkpoint=arguments.checkpoint)
 trained = load_network(request, progress)
 about = trained.described
 print(f"{about.variant.name} to {about.task} {about.num_classes} classes")

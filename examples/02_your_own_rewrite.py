@@ -14,7 +14,7 @@ import argparse
 import torch
 from torch import nn
 
-from hrvit_deploy import ImageSize, Request, Silent, load_network, load_variant
+from hrvit_deploy import ImageSize, NetworkSpec, SilentProgress, load_network, load_variant
 from hrvit_deploy.deploy.form import REWRITES, Rewrite, choose, deploy
 from hrvit_deploy.deploy.sites import stages
 
@@ -39,7 +39,7 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--variant", default="b1")
 arguments = parser.parse_args()
 
-trained = load_network(Request(load_variant(arguments.variant)), Silent())
+trained = load_network(NetworkSpec(load_variant(arguments.variant)), SilentProgress())
 network = trained.network
 with torch.no_grad():
     for stage in stages(network):

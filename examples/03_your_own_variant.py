@@ -14,14 +14,14 @@ from pathlib import Path
 from hrvit_deploy import (
     ExportOptions,
     ImageSize,
-    Pictures,
-    Request,
-    Silent,
+    ImageSource,
+    NetworkSpec,
+    SilentProgress,
     export_network,
     load_network,
     load_variant,
 )
-from hrvit_deploy.pipeline import describe_variant
+from hrvit_deploy.report.variants import describe_variant
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--variant", default="b1")
@@ -35,13 +35,17 @@ shallower = replace(base, name=f"{base.name}-shallow", blocks=blocks)
 
 size = ImageSize(64, 96)
 for variant in (base, shallower):
-    cost = describe_variant(Request(variant), size).network
+    cost = describe_variant(NetworkSpec(variant), size).network
     print(
         f"{variant.name}: {cost.parameters:,} parameters, {cost.multiply_adds:,} multiply-adds"
     )
 
-trained = load_network(Request(shallower, num_classes=10), Silent())
+trained = load_network(NetworkSpec(shallower, num_classes=10), SilentProgress())
 graph = export_network(
-    trained, ExportOptions(size), arguments.out / "export", Pictures(limit=2), Silent()
+    trained,
+    ExportOptions(size),
+    arguments.out / "export",
+    ImageSource(limit=2),
+    SilentProgress(),
 )
 print(graph.path)

@@ -15,13 +15,13 @@ from hrvit_deploy import (
     Backend,
     BuildOptions,
     CalibrationOptions,
-    Evidence,
     ExportOptions,
-    Pictures,
+    ImageSource,
+    NetworkSpec,
     Precision,
+    QualityCriteria,
     QuantizeOptions,
-    Request,
-    Silent,
+    SilentProgress,
     build_engine,
     calibrate_graph,
     export_network,
@@ -41,8 +41,8 @@ parser.add_argument("--out", type=Path, default=Path())
 arguments = parser.parse_args()
 out: Path = arguments.out
 
-progress, pictures = Silent(), Pictures(arguments.images, limit=4)
-request = Request(load_variant(arguments.variant), checkpoint=arguments.checkpoint)
+progress, pictures = SilentProgress(), ImageSource(arguments.images, limit=4)
+request = NetworkSpec(load_variant(arguments.variant), checkpoint=arguments.checkpoint)
 trained = load_network(request, progress)
 options = ExportOptions(size=parse_size(arguments.size))
 graph = export_network(trained, options, out / "export", pictures, progress)
@@ -56,7 +56,7 @@ quantized = quantize_graph(
     graph,
     ranges,
     QuantizeOptions(Precision.INT8),
-    Evidence(arguments.data, pictures),
+    QualityCriteria(arguments.data, pictures),
     progress,
     rest=Precision.FP16,
     auto=True,

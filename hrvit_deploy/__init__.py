@@ -12,38 +12,49 @@ from typing import TYPE_CHECKING, Any
 from hrvit_deploy.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from hrvit_deploy.artefact import Artefact, Manifest, open_artefact
+    from hrvit_deploy.artefact import Artefact as Artefact
+    from hrvit_deploy.artefact import Manifest as Manifest
+    from hrvit_deploy.artefact import open_artefact as open_artefact
     from hrvit_deploy.deploy.form import deploy as to_inference_form
-    from hrvit_deploy.errors import HrvitDeployError
-    from hrvit_deploy.images import load_image, prepare
-    from hrvit_deploy.judging import Evidence
-    from hrvit_deploy.measure.evaluate import EvaluateOptions
-    from hrvit_deploy.measure.predict import PredictOptions
-    from hrvit_deploy.model.variants import VARIANTS, Variant, load_variant
-    from hrvit_deploy.options import (
-        Backend,
-        BuildOptions,
-        CalibrationOptions,
-        ExportOptions,
-        ImageSize,
-        InputFormat,
-        OutputFormat,
-        Precision,
-        QuantizeOptions,
-        Task,
+    from hrvit_deploy.errors import HrvitDeployError as HrvitDeployError
+    from hrvit_deploy.image_source import ImageSource as ImageSource
+    from hrvit_deploy.images import load_image as load_image
+    from hrvit_deploy.images import prepare as prepare
+    from hrvit_deploy.inference.predict import PredictOptions as PredictOptions
+    from hrvit_deploy.inference.predict import predict_images as predict_images
+    from hrvit_deploy.inference.session.session import Session as Session
+    from hrvit_deploy.inference.session.session import load as load
+    from hrvit_deploy.measure.accuracy.evaluate import EvaluateOptions as EvaluateOptions
+    from hrvit_deploy.measure.accuracy.evaluate import evaluate_artefact as evaluate_artefact
+    from hrvit_deploy.model.variants import VARIANTS as VARIANTS
+    from hrvit_deploy.model.variants import NetworkSpec as NetworkSpec
+    from hrvit_deploy.model.variants import Variant as Variant
+    from hrvit_deploy.model.variants import load_variant as load_variant
+    from hrvit_deploy.options import Backend as Backend
+    from hrvit_deploy.options import BuildOptions as BuildOptions
+    from hrvit_deploy.options import CalibrationOptions as CalibrationOptions
+    from hrvit_deploy.options import ExportOptions as ExportOptions
+    from hrvit_deploy.options import ImageSize as ImageSize
+    from hrvit_deploy.options import InputFormat as InputFormat
+    from hrvit_deploy.options import OutputFormat as OutputFormat
+    from hrvit_deploy.options import Precision as Precision
+    from hrvit_deploy.options import QuantizeOptions as QuantizeOptions
+    from hrvit_deploy.options import Task as Task
+    from hrvit_deploy.pipeline.compare import compare_artefacts as compare_artefacts
+    from hrvit_deploy.pipeline.quality_gate import QualityCriteria as QualityCriteria
+    from hrvit_deploy.pipeline.quantize import quantize as quantize_graph
+    from hrvit_deploy.pipeline.run import run_pipeline as run_pipeline
+    from hrvit_deploy.pipeline.stages import build as build_engine
+    from hrvit_deploy.pipeline.stages import export as export_network
+    from hrvit_deploy.pipeline.stages import load as load_network
+    from hrvit_deploy.pipeline.stages import verify as verify_artefact
+    from hrvit_deploy.progress import SilentProgress as SilentProgress
+    from hrvit_deploy.quantization.calibration.stage import (
+        calibrate_artefact as calibrate_graph,
     )
-    from hrvit_deploy.pipeline import Pictures
-    from hrvit_deploy.pipeline import build as build_engine
-    from hrvit_deploy.pipeline import calibrate as calibrate_graph
-    from hrvit_deploy.pipeline import evaluate as evaluate_artefact
-    from hrvit_deploy.pipeline import export as export_network
-    from hrvit_deploy.pipeline import load as load_network
-    from hrvit_deploy.pipeline import predict as predict_images
-    from hrvit_deploy.pipeline import verify as verify_artefact
-    from hrvit_deploy.progress import Silent
-    from hrvit_deploy.quantizing import quantize as quantize_graph
-    from hrvit_deploy.request import Request
-    from hrvit_deploy.runtime.session import Session, load
+    from hrvit_deploy.runners.spec import Implementation as Implementation
+    from hrvit_deploy.runners.spec import Provider as Provider
+    from hrvit_deploy.runners.spec import RunOptions as RunOptions
 
 # Public name to the module it lives in and its name there.
 _HOMES = {
@@ -52,37 +63,42 @@ _HOMES = {
     "Backend": "options:Backend",
     "BuildOptions": "options:BuildOptions",
     "CalibrationOptions": "options:CalibrationOptions",
-    "EvaluateOptions": "measure.evaluate:EvaluateOptions",
-    "Evidence": "judging:Evidence",
+    "EvaluateOptions": "measure.accuracy.evaluate:EvaluateOptions",
     "ExportOptions": "options:ExportOptions",
     "HrvitDeployError": "errors:HrvitDeployError",
     "ImageSize": "options:ImageSize",
+    "ImageSource": "image_source:ImageSource",
+    "Implementation": "runners.spec:Implementation",
     "InputFormat": "options:InputFormat",
     "Manifest": "artefact:Manifest",
+    "NetworkSpec": "model.variants:NetworkSpec",
     "OutputFormat": "options:OutputFormat",
-    "Pictures": "pipeline:Pictures",
     "Precision": "options:Precision",
-    "PredictOptions": "measure.predict:PredictOptions",
+    "PredictOptions": "inference.predict:PredictOptions",
+    "Provider": "runners.spec:Provider",
+    "QualityCriteria": "pipeline.quality_gate:QualityCriteria",
     "QuantizeOptions": "options:QuantizeOptions",
-    "Request": "request:Request",
-    "Session": "runtime.session:Session",
-    "Silent": "progress:Silent",
+    "RunOptions": "runners.spec:RunOptions",
+    "Session": "inference.session.session:Session",
+    "SilentProgress": "progress:SilentProgress",
     "Task": "options:Task",
     "Variant": "model.variants:Variant",
-    "build_engine": "pipeline:build",
-    "calibrate_graph": "pipeline:calibrate",
-    "evaluate_artefact": "pipeline:evaluate",
-    "export_network": "pipeline:export",
-    "load": "runtime.session:load",
+    "build_engine": "pipeline.stages:build",
+    "calibrate_graph": "quantization.calibration.stage:calibrate_artefact",
+    "compare_artefacts": "pipeline.compare:compare_artefacts",
+    "evaluate_artefact": "measure.accuracy.evaluate:evaluate_artefact",
+    "export_network": "pipeline.stages:export",
+    "load": "inference.session.session:load",
     "load_image": "images:load_image",
-    "load_network": "pipeline:load",
+    "load_network": "pipeline.stages:load",
     "load_variant": "model.variants:load_variant",
     "open_artefact": "artefact:open_artefact",
-    "predict_images": "pipeline:predict",
+    "predict_images": "inference.predict:predict_images",
     "prepare": "images:prepare",
-    "quantize_graph": "quantizing:quantize",
+    "quantize_graph": "pipeline.quantize:quantize",
+    "run_pipeline": "pipeline.run:run_pipeline",
     "to_inference_form": "deploy.form:deploy",
-    "verify_artefact": "pipeline:verify",
+    "verify_artefact": "pipeline.stages:verify",
 }
 
 __all__ = [
@@ -92,25 +108,29 @@ __all__ = [
     "BuildOptions",
     "CalibrationOptions",
     "EvaluateOptions",
-    "Evidence",
     "ExportOptions",
     "HrvitDeployError",
     "ImageSize",
+    "ImageSource",
+    "Implementation",
     "InputFormat",
     "Manifest",
+    "NetworkSpec",
     "OutputFormat",
-    "Pictures",
     "Precision",
     "PredictOptions",
+    "Provider",
+    "QualityCriteria",
     "QuantizeOptions",
-    "Request",
+    "RunOptions",
     "Session",
-    "Silent",
+    "SilentProgress",
     "Task",
     "Variant",
     "__version__",
     "build_engine",
     "calibrate_graph",
+    "compare_artefacts",
     "evaluate_artefact",
     "export_network",
     "load",
@@ -121,6 +141,7 @@ __all__ = [
     "predict_images",
     "prepare",
     "quantize_graph",
+    "run_pipeline",
     "to_inference_form",
     "verify_artefact",
 ]

@@ -445,7 +445,18 @@ def read_sidecar(sidecar: Path) -> Manifest:
 def newest(
     folder: Path, kind: Kind, fits: Callable[[Manifest], bool] = lambda _: True
 ) -> Artefact:
-    """The artefact of that kind written last in ``folder``.
+    """Open the artefact of that kind written last in ``folder``; see :func:`find_newest`.
+
+    Raises:
+        ArtefactError: There is none, or it is not what its sidecar says.
+    """
+    return open_artefact(find_newest(folder, kind, fits))
+
+
+def find_newest(
+    folder: Path, kind: Kind, fits: Callable[[Manifest], bool] = lambda _: True
+) -> Path:
+    """Find the artefact of that kind written last in ``folder``, unopened.
 
     Args:
         folder: Where to look; not below it.
@@ -453,7 +464,7 @@ def newest(
         fits: Which of them will do.
 
     Raises:
-        ArtefactError: There is none, or it is not what its sidecar says.
+        ArtefactError: There is none.
     """
     fitting = [
         path
@@ -465,4 +476,4 @@ def newest(
             f"there is no fitting .{kind} in {folder}/",
             f"name one, or run {RERUN[kind]} first",
         )
-    return open_artefact(max(fitting, key=lambda path: path.stat().st_mtime_ns))
+    return max(fitting, key=lambda path: path.stat().st_mtime_ns)

@@ -40,7 +40,7 @@ class _SilentStep:
         pass
 
 
-class Silent:
+class SilentProgress:
     """A watcher that keeps what it was told and shows nothing."""
 
     def __init__(self) -> None:

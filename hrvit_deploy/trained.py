@@ -9,8 +9,8 @@ from hrvit_deploy.artefact import Manifest, Network, Source, Weights, sha256_of
 from hrvit_deploy.errors import CheckpointError
 from hrvit_deploy.model import network as torch_network
 from hrvit_deploy.model.checkpoint import Checkpoint, classes_in, load_network, read_checkpoint
+from hrvit_deploy.model.variants import NetworkSpec
 from hrvit_deploy.options import DEFAULT_CLASSES, ImageSize, Task
-from hrvit_deploy.request import Request
 
 CHECKPOINT = "checkpoint"
 
@@ -38,7 +38,7 @@ class Trained:
         )
 
 
-def load(request: Request) -> Trained:
+def load(request: NetworkSpec) -> Trained:
     """The network with its checkpoint's weights, or with random ones.
 
     Raises:
@@ -65,7 +65,7 @@ def load(request: Request) -> Trained:
     return Trained(network, described, (source,))
 
 
-def describe(request: Request, size: ImageSize) -> Network:
+def describe(request: NetworkSpec, size: ImageSize) -> Network:
     """What a network of that kind is and costs at that size, without building one."""
     about = _about(request)
     shape = (about.variant, about.task, about.num_classes)
@@ -76,12 +76,12 @@ def describe(request: Request, size: ImageSize) -> Network:
     )
 
 
-def _random(request: Request) -> Trained:
+def _random(request: NetworkSpec) -> Trained:
     described = _about(request)
     return Trained(_rebuild(described), described)
 
 
-def _about(request: Request) -> Network:
+def _about(request: NetworkSpec) -> Network:
     task = request.task or Task.CLASSIFY
     classes = request.num_classes
     return Network(

@@ -52,22 +52,22 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny segmenter's graph in ``export/``; copy it before changing it."""
-    from hrvit_deploy import pipeline
-    from hrvit_deploy.model.variants import load_variant
+    from hrvit_deploy.model.variants import NetworkSpec, load_variant
     from hrvit_deploy.options import ExportOptions, ImageSize, Task
-    from hrvit_deploy.progress import Silent
-    from hrvit_deploy.request import Request
+    from hrvit_deploy.image_source import ImageSource
+    from hrvit_deploy.pipeline import stages
+    from hrvit_deploy.progress import SilentProgress
 
     folder = tmp_path_factory.mktemp("exported")
-    trained = pipeline.load(
-        Request(load_variant(str(TINY)), Task.SEGMENT, num_classes=5), Silent()
+    trained = stages.load(
+        NetworkSpec(load_variant(str(TINY)), Task.SEGMENT, num_classes=5), SilentProgress()
     )
-    pipeline.export(
+    stages.export(
         trained,
         ExportOptions(ImageSize(64, 96)),
         folder / "export",
-        pipeline.Pictures(limit=2),
-        Silent(),
+        ImageSource(limit=2),
+        SilentProgress(),
     )
     return folder
 

@@ -58,7 +58,7 @@ class InferenceResponse:
         self.error = error
 
 
-Request = dict[str, Any]
+NetworkSpec = dict[str, Any]
 
 
 def python_model(file: Path, config: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -136,7 +136,7 @@ class Repository:
             kind = schema().DataType.Name(declared[name].data_type)
             assert array.dtype == NUMPY[kind], (config.name, name)
 
-    def run(self, name: str, tensors: Request) -> InferenceResponse:
+    def run(self, name: str, tensors: NetworkSpec) -> InferenceResponse:
         """One request to a model."""
         config = self.configs[name]
         self.check(config, "input", tensors)
@@ -174,7 +174,7 @@ class Repository:
         assert not ensemble.model_warmup
         assert not ensemble.HasField("optimization")
 
-    def _run_network(self, name: str, config: Any, tensors: Request) -> InferenceResponse:
+    def _run_network(self, name: str, config: Any, tensors: NetworkSpec) -> InferenceResponse:
         if config.backend == "openvino":
             file = self.folder / name / "1" / config.default_model_filename
             return run_in_openvino(file, config, tensors)
@@ -186,7 +186,7 @@ class Repository:
         answers = session.run(names, tensors)
         return InferenceResponse([Tensor(*pair) for pair in zip(names, answers, strict=True)])
 
-    def _run_steps(self, config: Any, tensors: Request) -> InferenceResponse:
+    def _run_steps(self, config: Any, tensors: NetworkSpec) -> InferenceResponse:
         held = dict(tensors)
         for step in config.ensemble_scheduling.step:
             inputs = {theirs: held[ours] for theirs, ours in step.input_map.items()}
@@ -210,7 +210,7 @@ def same(one: tuple[Any, Any], other: tuple[Any, Any]) -> None:
         assert -1 in sizes or len(set(sizes)) == 1, shapes
 
 
-def run_in_openvino(file: Path, config: Any, tensors: Request) -> InferenceResponse:
+def run_in_openvino(file: Path, config: Any, tensors: NetworkSpec) -> InferenceResponse:
     """As Triton's backend does: a batched graph gets the largest batch, filled with zeros."""
     import openvino
 

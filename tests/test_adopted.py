@@ -12,9 +12,9 @@ from graph_making import FLOAT, Value, make_graph
 from networks import TINY
 from onnx import helper
 
-from hrvit_deploy.adopted import adopt
 from hrvit_deploy.errors import ArtefactError, UsageError
 from hrvit_deploy.options import ImageSize, InputFormat, Precision, Task
+from hrvit_deploy.quantization.import_qdq import adopt
 
 node = helper.make_node
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.options import ImageSize
-from hrvit_deploy.pipeline import Pictures
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ from hrvit_deploy.pipeline import Pictures
     ],
 )
 def test_large_images_are_fewer(size: ImageSize, count: int) -> None:
-    assert Pictures().count(size) == count
-    assert Pictures(limit=5).count(size) == 5
+    assert ImageSource().count(size) == count
+    assert ImageSource(limit=5).count(size) == 5
 
 
 def test_no_more_than_there_are(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_no_more_than_there_are(tmp_path: Path) -> None:
 
     small, large = ImageSize(64, 64), ImageSize(1024, 1024)
 
-    assert (Pictures(tmp_path).count(small), Pictures(tmp_path).count(large)) == (3, 2)
+    assert (ImageSource(tmp_path).count(small), ImageSource(tmp_path).count(large)) == (3, 2)
     for size in (small, large):
-        assert len(list(Pictures(tmp_path).open(size))) == Pictures(tmp_path).count(size)
-    assert Pictures(tmp_path, 1).count(small) == 1
+        assert len(list(ImageSource(tmp_path).open(size))) == ImageSource(tmp_path).count(size)
+    assert ImageSource(tmp_path, 1).count(small) == 1

@@ -12,13 +12,11 @@ import pytest
 from onnx import numpy_helper
 from PIL import Image
 
-from hrvit_deploy import judging, quantizing
 from hrvit_deploy.artefact import Artefact, Weights, open_artefact, record, sha256_of
-from hrvit_deploy.calib.ranges import Ranges
 from hrvit_deploy.errors import ArtefactError, GateError, InputError, UsageError
+from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.images import samples
-from hrvit_deploy.judging import Evidence
-from hrvit_deploy.measure.gates import Quality
+from hrvit_deploy.measure.parity.gates import QualityLimits
 from hrvit_deploy.options import (
     CalibrationOptions,
     ImageSize,
@@ -26,20 +24,25 @@ from hrvit_deploy.options import (
     Precision,
     QuantizeOptions,
 )
-from hrvit_deploy.pipeline import Pictures
-from hrvit_deploy.progress import Silent
+from hrvit_deploy.pipeline import quality_gate
+from hrvit_deploy.pipeline import quantize as quantize_stage
+from hrvit_deploy.pipeline.quality_gate import QualityCriteria
+from hrvit_deploy.progress import SilentProgress
+from hrvit_deploy.quantization.calibration.ranges import Ranges
 
 MINMAX = CalibrationOptions(Method.MINMAX)
 IMAGES = Path("calib/images")
 INT8 = QuantizeOptions()
-FEW = Evidence(pictures=Pictures(limit=2))
+FEW = QualityCriteria(pictures=ImageSource(limit=2))
 
 
 @pytest.fixture
 def ranges(graph: Path) -> tuple[Path, Ranges]:
     """Of the graph in ``export/``, on six crops in ``calib/images/``."""
     write_images(IMAGES, 6)
-    return quantizing.find_ranges(open_artefact(graph), None, None, MINMAX, Silent())
+    return quantize_stage.find_ranges(
+        open_artefact(graph), None, None, MINMAX, SilentProgress()
+    )
 
 
 def write_images(folder: Path, count: int) -> None:
@@ -48,8 +51,10 @@ def write_images(folder: Path, count: int) -> None:
         Image.fromarray(pixels).save(folder / f"{name}.png")
 
 
-def strict(agreement: float) -> Evidence:
-    return Evidence(pictures=Pictures(limit=2), quality=Quality(0.01, agreement))
+def strict(agreement: float) -> QualityCriteria:
+    return QualityCriteria(
+        pictures=ImageSource(limit=2), quality=QualityLimits(0.01, agreement)
+    )
 
 
 def trained(artefact: Artefact) -> Artefact:
@@ -61,7 +66,7 @@ def trained(artefact: Artefact) -> Artefact:
 def test_a_quantized_graph_says_what_it_is(graph: Path, ranges: tuple[Path, Ranges]) -> None:
     source = open_artefact(graph)
 
-    made = quantizing.quantize(source, ranges, INT8, FEW, Silent())
+    made = quantize_stage.quantize(source, ranges, INT8, FEW, SilentProgress())
 
     assert open_artefact(made.path) == made
     assert made.path.name == f"{graph.stem}-int8.onnx"
@@ -83,9 +88,9 @@ def test_a_quantized_graph_says_what_it_is(graph: Path, ranges: tuple[Path, Rang
 
 
 def test_the_rest_may_be_float16(graph: Path, ranges: tuple[Path, Ranges]) -> None:
-    source, progress = open_artefact(graph), Silent()
+    source, progress = open_artefact(graph), SilentProgress()
 
-    made = quantizing.quantize(source, ranges, INT8, FEW, progress, rest=Precision.FP16)
+    made = quantize_stage.quantize(source, ranges, INT8, FEW, progress, rest=Precision.FP16)
 
     assert made.path.name == f"{graph.stem}-fp16-int8.onnx"
     found = made.manifest.quantization
@@ -95,17 +100,17 @@ def test_the_rest_may_be_float16(graph: Path, ranges: tuple[Path, Ranges]) -> No
     assert {numpy_helper.to_array(scale).dtype for scale in scales} == {np.dtype(np.float16)}
     # The float16 graph is made once, and noticed when it is another's.
     typed = open_artefact(graph.with_stem(f"{graph.stem}-fp16"))
-    again, fresh = quantizing.narrowed(source, Precision.FP16, FEW.pictures, progress)
+    again, fresh = quantize_stage.find_or_cast(source, Precision.FP16, FEW.pictures, progress)
     assert (again, fresh) == (typed, False)
     stale = replace(typed.manifest.sources[0], sha256="0" * 64)
     record(typed, sources=(stale,))
-    _, fresh = quantizing.narrowed(source, Precision.FP16, FEW.pictures, progress)
+    _, fresh = quantize_stage.find_or_cast(source, Precision.FP16, FEW.pictures, progress)
     assert fresh
 
 
 def test_fp8_is_judged_too(graph: Path, ranges: tuple[Path, Ranges]) -> None:
-    made = quantizing.quantize(
-        open_artefact(graph), ranges, QuantizeOptions(Precision.FP8), FEW, Silent()
+    made = quantize_stage.quantize(
+        open_artefact(graph), ranges, QuantizeOptions(Precision.FP8), FEW, SilentProgress()
     )
     assert made.manifest.precision is Precision.FP8
     assert made.manifest.parity is not None
@@ -116,12 +121,14 @@ def test_a_missed_gate_is_refused_with_figures(
     graph: Path, ranges: tuple[Path, Ranges]
 ) -> None:
     evidence = strict(1.0)
-    made = quantizing.quantize(open_artefact(graph), ranges, INT8, evidence, Silent())
+    made = quantize_stage.quantize(
+        open_artefact(graph), ranges, INT8, evidence, SilentProgress()
+    )
 
     assert made.manifest.gate is not None
     assert not made.manifest.gate.passed
     with pytest.raises(GateError, match=r"of the decisions are the float32 graph's on 2") as e:
-        judging.require_quality(made, evidence, Silent())
+        quality_gate.require_quality(made, evidence, SilentProgress())
     assert "--auto" in e.value.hint
     assert "--fp16" in e.value.hint
 
@@ -129,27 +136,29 @@ def test_a_missed_gate_is_refused_with_figures(
 def test_random_weights_are_told_but_not_held_to_a_gate_nobody_gave(
     graph: Path, ranges: tuple[Path, Ranges]
 ) -> None:
-    made = quantizing.quantize(open_artefact(graph), ranges, INT8, strict(1.0), Silent())
-    progress = Silent()
+    made = quantize_stage.quantize(
+        open_artefact(graph), ranges, INT8, strict(1.0), SilentProgress()
+    )
+    progress = SilentProgress()
 
-    judging.require_quality(made, FEW, progress)
+    quality_gate.require_quality(made, FEW, progress)
 
     assert "weights are random" in progress.warnings[0]
     with pytest.raises(GateError):
-        judging.require_quality(trained(made), FEW, Silent())
+        quality_gate.require_quality(trained(made), FEW, SilentProgress())
 
 
 def test_auto_leaves_the_worst_in_float_until_the_gate_holds(
     graph: Path, ranges: tuple[Path, Ranges]
 ) -> None:
-    source, progress = open_artefact(graph), Silent()
-    plain = quantizing.quantize(source, ranges, INT8, FEW, progress)
+    source, progress = open_artefact(graph), SilentProgress()
+    plain = quantize_stage.quantize(source, ranges, INT8, FEW, progress)
     assert plain.manifest.gate is not None
     assert plain.manifest.quantization is not None
     # Between what it reaches and all there is.
     wanted = (plain.manifest.gate.candidate + 1) / 2
 
-    made = quantizing.quantize(source, ranges, INT8, strict(wanted), progress, auto=True)
+    made = quantize_stage.quantize(source, ranges, INT8, strict(wanted), progress, auto=True)
 
     gate, found = made.manifest.gate, made.manifest.quantization
     assert gate is not None
@@ -165,24 +174,24 @@ def test_what_was_judged_is_judged_again_by_todays_limits(
     graph: Path, ranges: tuple[Path, Ranges]
 ) -> None:
     source = open_artefact(graph)
-    made = quantizing.quantize(source, ranges, INT8, strict(0), Silent())
+    made = quantize_stage.quantize(source, ranges, INT8, strict(0), SilentProgress())
     assert made.manifest.gate is not None
     assert made.manifest.gate.passed
     figures = made.manifest.gate.candidate
 
-    again = judging.judge_again(made, source, strict(1), Silent())
+    again = quality_gate.recheck(made, source, strict(1), SilentProgress())
 
     assert again.manifest.gate is not None
     assert not again.manifest.gate.passed
     assert (again.manifest.gate.limit, again.manifest.gate.candidate) == (1, figures)
     # What was never judged, because it was interrupted, is.
     unjudged = record(made, gate=None)
-    again = judging.judge_again(unjudged, source, strict(1), Silent())
+    again = quality_gate.recheck(unjudged, source, strict(1), SilentProgress())
     assert again.manifest.gate is not None
     assert again.manifest.gate.candidate == pytest.approx(figures)
     # On other images, everything is.
-    fresh = replace(strict(1), pictures=Pictures(limit=1), fresh=True)
-    again = judging.judge_again(again, source, fresh, Silent())
+    fresh = replace(strict(1), pictures=ImageSource(limit=1), fresh=True)
+    again = quality_gate.recheck(again, source, fresh, SilentProgress())
     assert again.manifest.gate is not None
     assert again.manifest.gate.images == 1
 
@@ -194,7 +203,9 @@ def test_a_float16_export_of_the_users_own_is_not_overwritten(graph: Path) -> No
     shutil.copy(graph.with_suffix(".json"), theirs.with_suffix(".json"))
     before = theirs.read_bytes()
 
-    typed, fresh = quantizing.narrowed(source, Precision.FP16, FEW.pictures, Silent())
+    typed, fresh = quantize_stage.find_or_cast(
+        source, Precision.FP16, FEW.pictures, SilentProgress()
+    )
 
     assert fresh
     assert typed.path.name == f"{graph.stem}-to-fp16.onnx"
@@ -204,19 +215,19 @@ def test_a_float16_export_of_the_users_own_is_not_overwritten(graph: Path) -> No
 def test_a_float16_export_has_no_ranges(graph: Path) -> None:
     lone = record(open_artefact(graph), precision=Precision.FP16, sources=())
     with pytest.raises(ArtefactError, match="was exported in fp16") as caught:
-        quantizing.find_ranges(lone, None, None, None, Silent())
+        quantize_stage.find_ranges(lone, None, None, None, SilentProgress())
     assert "--rest fp16" in caught.value.hint
 
 
 def test_auto_gives_up_with_figures(graph: Path, ranges: tuple[Path, Ranges]) -> None:
     # Every decision, whatever is left: float16 alone turns some.
     with pytest.raises(GateError, match=r"even with \d+ more products in float"):
-        quantizing.quantize(
+        quantize_stage.quantize(
             open_artefact(graph),
             ranges,
             INT8,
-            Evidence(pictures=Pictures(limit=6), quality=Quality(0, 1)),
-            Silent(),
+            QualityCriteria(pictures=ImageSource(limit=6), quality=QualityLimits(0, 1)),
+            SilentProgress(),
             rest=Precision.FP16,
             auto=True,
         )
@@ -230,7 +241,7 @@ def test_ranges_of_another_graph_are_refused(graph: Path, ranges: tuple[Path, Ra
     onnx.save(model, other)
     changed = record(Artefact(other, open_artefact(graph).manifest), sha256=sha256_of(other))
     with pytest.raises(ArtefactError, match="the model changed"):
-        quantizing.find_ranges(changed, path, None, None, Silent())
+        quantize_stage.find_ranges(changed, path, None, None, SilentProgress())
 
 
 def test_ranges_measured_otherwise_are_not_taken(
@@ -238,14 +249,14 @@ def test_ranges_measured_otherwise_are_not_taken(
 ) -> None:
     source, (path, _) = open_artefact(graph), ranges
     with pytest.raises(UsageError, match="how to measure others says nothing"):
-        quantizing.find_ranges(source, path, None, MINMAX, Silent())
+        quantize_stage.find_ranges(source, path, None, MINMAX, SilentProgress())
     # Nobody said how: those that are there will do, and are not measured again.
     before = path.read_bytes()
-    assert quantizing.find_ranges(source, None, None, None, Silent()) == ranges
+    assert quantize_stage.find_ranges(source, None, None, None, SilentProgress()) == ranges
     assert path.read_bytes() == before
     # Somebody did.
     other = CalibrationOptions(Method.PERCENTILE)
-    _, held = quantizing.find_ranges(source, None, None, other, Silent())
+    _, held = quantize_stage.find_ranges(source, None, None, other, SilentProgress())
     assert held.method is Method.PERCENTILE
 
 
@@ -254,22 +265,22 @@ def test_ranges_of_images_that_changed_are_an_error(
 ) -> None:
     next(IMAGES.iterdir()).unlink()
     with pytest.raises(ArtefactError, match="the images in calib/images/ changed") as caught:
-        quantizing.find_ranges(open_artefact(graph), None, None, None, Silent())
+        quantize_stage.find_ranges(open_artefact(graph), None, None, None, SilentProgress())
     assert "calibrate again" in caught.value.hint
 
 
 def test_neither_images_nor_ranges_is_an_error_that_says_where_they_go(graph: Path) -> None:
     with pytest.raises(InputError, match="no images in calib/images/ and no ranges in") as e:
-        quantizing.find_ranges(open_artefact(graph), None, None, MINMAX, Silent())
+        quantize_stage.find_ranges(open_artefact(graph), None, None, MINMAX, SilentProgress())
     assert "calib/images" in e.value.hint
     assert "--images" in e.value.hint
 
 
 def test_ranges_alone_will_do(graph: Path, ranges: tuple[Path, Ranges]) -> None:
     shutil.rmtree(IMAGES)
-    progress = Silent()
+    progress = SilentProgress()
 
-    path, held = quantizing.find_ranges(open_artefact(graph), None, None, None, progress)
+    path, held = quantize_stage.find_ranges(open_artefact(graph), None, None, None, progress)
 
     assert (path, held) == ranges
     assert progress.notes == [f"taking {path}: minmax of 6 images"]
@@ -279,8 +290,10 @@ def test_a_float16_graph_takes_the_ranges_of_its_float32_one(
     graph: Path, ranges: tuple[Path, Ranges]
 ) -> None:
     source = open_artefact(graph)
-    typed, _ = quantizing.narrowed(source, Precision.FP16, FEW.pictures, Silent())
-    assert quantizing.find_ranges(typed, None, None, MINMAX, Silent()) == ranges
+    typed, _ = quantize_stage.find_or_cast(
+        source, Precision.FP16, FEW.pictures, SilentProgress()
+    )
+    assert quantize_stage.find_ranges(typed, None, None, MINMAX, SilentProgress()) == ranges
     graph.rename("elsewhere.onnx")
     with pytest.raises(ArtefactError, match="is not beside it"):
-        quantizing.find_ranges(typed, None, None, MINMAX, Silent())
+        quantize_stage.find_ranges(typed, None, None, MINMAX, SilentProgress())

@@ -87,7 +87,7 @@ def test_every_extra_named_exists() -> None:
 def test_every_command_line_option_named_exists() -> None:
     from typer.main import get_command
 
-    from hrvit_deploy.cli.commands import app
+    from hrvit_deploy.cli.app import app
 
     commands = getattr(get_command(app), "commands")  # noqa: B009
     known = {

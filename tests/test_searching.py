@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hrvit_deploy.searching import fewest_that_hold
+from hrvit_deploy.pipeline.mixed_precision import fewest_that_hold
 
 
 @given(most=st.integers(1, 400), data=st.data())

@@ -23,8 +23,8 @@ from hrvit_deploy.errors import CheckpointError, UsageError
 from hrvit_deploy.model import network as model_network
 from hrvit_deploy.model.heads import HRViTSegmenter
 from hrvit_deploy.model.network import count_parameters
+from hrvit_deploy.model.variants import NetworkSpec
 from hrvit_deploy.options import ImageSize, OutputFormat, Precision, Task
-from hrvit_deploy.request import Request
 from hrvit_deploy.trained import CHECKPOINT, Trained, checkpoint_of, describe, find_again, load
 
 
@@ -59,7 +59,7 @@ def assert_same(ours: torch.nn.Module, theirs: torch.nn.Module) -> None:
 @pytest.mark.parametrize("task", Task)
 def test_a_checkpoint_says_its_task_and_classes(tmp_path: Path, task: Task) -> None:
     path = saved(tmp_path, task)
-    trained = load(Request(TINY, checkpoint=path))
+    trained = load(NetworkSpec(TINY, checkpoint=path))
     assert trained.described == Network(
         TINY, task, CLASSES, Weights.CHECKPOINT, weights_key="state_dict"
     )
@@ -70,7 +70,7 @@ def test_a_checkpoint_says_its_task_and_classes(tmp_path: Path, task: Task) -> N
 
 @pytest.mark.parametrize(("task", "classes"), [(Task.CLASSIFY, 1000), (Task.SEGMENT, 150)])
 def test_without_one_the_weights_are_random(task: Task, classes: int) -> None:
-    trained = load(Request(TINY, task))
+    trained = load(NetworkSpec(TINY, task))
     assert trained.described.weights is Weights.RANDOM
     assert trained.described.num_classes == classes
     assert trained.sources == ()
@@ -79,25 +79,27 @@ def test_without_one_the_weights_are_random(task: Task, classes: int) -> None:
 
 
 def test_without_anything_it_classifies() -> None:
-    assert load(Request(TINY, num_classes=2)).described.task is Task.CLASSIFY
+    assert load(NetworkSpec(TINY, num_classes=2)).described.task is Task.CLASSIFY
 
 
 def test_random_weights_follow_the_seed() -> None:
-    assert_same(load(Request(TINY, Task.SEGMENT, None, CLASSES)).network, tiny(Task.SEGMENT))
-    seeded = load(Request(TINY, Task.SEGMENT, None, CLASSES, seed=3))
+    assert_same(
+        load(NetworkSpec(TINY, Task.SEGMENT, None, CLASSES)).network, tiny(Task.SEGMENT)
+    )
+    seeded = load(NetworkSpec(TINY, Task.SEGMENT, None, CLASSES, seed=3))
     assert_same(seeded.network, tiny(Task.SEGMENT, 3))
     assert seeded.described.seed == 3
 
 
 def test_zero_classes_are_refused_and_not_taken_for_the_default() -> None:
     with pytest.raises(UsageError) as caught:
-        load(Request(TINY, num_classes=0))
+        load(NetworkSpec(TINY, num_classes=0))
     assert "0 classes" in caught.value.message
 
 
 def test_the_wrong_classes_name_the_right_ones(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
-        load(Request(TINY, checkpoint=saved(tmp_path), num_classes=7))
+        load(NetworkSpec(TINY, checkpoint=saved(tmp_path), num_classes=7))
     assert "to segment 7 classes" in caught.value.message
     assert caught.value.hint.endswith("--num-classes 5")
 
@@ -115,7 +117,7 @@ def test_a_checkpoint_of_no_clear_task_asks_for_one(
     path = tmp_path / "weights.pth"
     torch.save(state, path)
     with pytest.raises(CheckpointError) as caught:
-        load(Request(TINY, checkpoint=path))
+        load(NetworkSpec(TINY, checkpoint=path))
     assert caught.value.message == f"{path} holds {held} head"
     assert caught.value.hint == "say which network it is with --task"
 
@@ -128,31 +130,31 @@ def test_costs_are_those_at_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
         return 7
 
     monkeypatch.setattr(model_network, "count_multiply_adds", seven)
-    trained = load(Request(TINY, Task.SEGMENT, num_classes=CLASSES))
+    trained = load(NetworkSpec(TINY, Task.SEGMENT, num_classes=CLASSES))
     assert trained.described.multiply_adds == 0
     costs = trained.at(ImageSize(32, 64)).described
     assert costs.parameters == count_parameters(trained.network)
     assert costs.multiply_adds == 7
-    request = Request(TINY, Task.SEGMENT, num_classes=CLASSES)
+    request = NetworkSpec(TINY, Task.SEGMENT, num_classes=CLASSES)
     assert describe(request, ImageSize(32, 64)) == costs
     assert counted == [(TINY, Task.SEGMENT, CLASSES, ImageSize(32, 64))] * 2
 
 
 def test_random_weights_are_made_again() -> None:
-    trained = load(Request(TINY, Task.SEGMENT, num_classes=CLASSES, seed=4))
+    trained = load(NetworkSpec(TINY, Task.SEGMENT, num_classes=CLASSES, seed=4))
     again = find_again(manifest_of(trained))
     assert isinstance(again, HRViTSegmenter)
     assert_same(again, trained.network)
 
 
 def test_checkpoints_are_found_where_they_lay(tmp_path: Path) -> None:
-    manifest = manifest_of(load(Request(TINY, checkpoint=saved(tmp_path))))
+    manifest = manifest_of(load(NetworkSpec(TINY, checkpoint=saved(tmp_path))))
     assert checkpoint_of(manifest).path == str(tmp_path / "weights.pth")
     assert_same(find_again(manifest), tiny(Task.SEGMENT))
 
 
 def test_checkpoints_are_found_where_they_lie_now(tmp_path: Path) -> None:
-    manifest = manifest_of(load(Request(TINY, checkpoint=saved(tmp_path))))
+    manifest = manifest_of(load(NetworkSpec(TINY, checkpoint=saved(tmp_path))))
     moved = (tmp_path / "weights.pth").rename(tmp_path / "moved.pth")
     with pytest.raises(CheckpointError) as caught:
         find_again(manifest)
@@ -164,7 +166,7 @@ def test_checkpoints_are_found_where_they_lie_now(tmp_path: Path) -> None:
 @pytest.mark.parametrize("given", [True, False])
 def test_other_weights_are_refused(tmp_path: Path, given: bool) -> None:
     path = saved(tmp_path)
-    manifest = manifest_of(load(Request(TINY, checkpoint=path)))
+    manifest = manifest_of(load(NetworkSpec(TINY, checkpoint=path)))
     other = tmp_path / "other.pth" if given else path
     torch.save({"state_dict": tiny(Task.SEGMENT, 9).state_dict()}, other)
     with pytest.raises(CheckpointError) as caught:
@@ -176,7 +178,7 @@ def test_other_weights_are_refused(tmp_path: Path, given: bool) -> None:
 
 def test_a_sidecar_without_its_checkpoint_is_refused() -> None:
     described: dict[str, Any] = {"weights": Weights.CHECKPOINT}
-    trained = load(Request(TINY, num_classes=2))
+    trained = load(NetworkSpec(TINY, num_classes=2))
     manifest = manifest_of(trained)
     broken = replace(manifest, network=replace(manifest.network, **described))
     with pytest.raises(CheckpointError) as caught:
@@ -190,5 +192,5 @@ def test_class_names_are_kept_where_there_is_one_a_class(tmp_path: Path, count: 
     names = tuple(f"class {index}" for index in range(count))
     state = tiny(Task.SEGMENT).state_dict()
     torch.save({"state_dict": state, "meta": {"CLASSES": names}}, path)
-    described = load(Request(TINY, checkpoint=path)).described
+    described = load(NetworkSpec(TINY, checkpoint=path)).described
     assert described.class_names == (names if count == CLASSES else ())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hrvit_deploy.progress import Silent, Step
+from hrvit_deploy.progress import SilentProgress, Step
 
 
-class Counting(Silent):
+class Counting(SilentProgress):
     """Counts the steps of every bar.
 
     Attributes:

@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from hrvit_deploy.measure.gates import GATES as GATE_TABLE
-from hrvit_deploy.measure.gates import QUALITY
+from hrvit_deploy.measure.parity.gates import GATES as GATE_TABLE
+from hrvit_deploy.measure.parity.gates import QUALITY
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -274,12 +274,12 @@ def draw(folder: Path, count: int = 3) -> None:
     overlays = [folder / "predictions" / f"{scene.stem}-overlay.png" for scene in scenes]
     pictures = [Image.open(path) for path in overlays]
     width = sum(picture.width for picture in pictures)
-    sheet = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white")
+    score_map = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white")
     left = 0
     for picture in pictures:
-        sheet.paste(picture, (left, 0))
+        score_map.paste(picture, (left, 0))
         left += picture.width
-    sheet.save(PREDICTIONS, optimize=True)
+    score_map.save(PREDICTIONS, optimize=True)
 
 
 def filled_readme(text: str) -> str:

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from hrvit_deploy import load_variant
-from hrvit_deploy.measure.confusion import ConfusionMatrix
+from hrvit_deploy.measure.accuracy.confusion import ConfusionMatrix
 from hrvit_deploy.model.network import Network, build_network
 from hrvit_deploy.options import IMAGENET_MEAN, IMAGENET_STD, ImageSize, Task, parse_size
 

@@ -203,16 +203,18 @@ async def end_while_asking(
 ) -> list[Reply]:
     """End the service while it answers; what became of so many requests."""
     (before,) = await figures(client, ANSWERED)
-    asking = [asyncio.create_task(ask(client, images, number)) for number in range(count)]
+    open_prepared = [
+        asyncio.create_task(ask(client, images, number)) for number in range(count)
+    ]
     answered = taken = 0
     # Until it has taken all of them, and not answered all yet.
     while answered + taken < count or not taken:
         answered, taken = await figures(client, ANSWERED, TAKEN)
         answered -= before
-        if all(one.done() for one in asking):
+        if all(one.done() for one in open_prepared):
             sys.exit("shutdown: all was answered before it could be tried; give more --at-once")
     running.process.send_signal(signal.SIGTERM)
-    return list(await asyncio.gather(*asking))
+    return list(await asyncio.gather(*open_prepared))
 
 
 def encoded(model: Path) -> list[bytes]:

@@ -12,8 +12,8 @@ from PIL import Image, UnidentifiedImageError
 from hrvit_deploy.classes import ClassSet, Colour
 from hrvit_deploy.errors import InputError
 from hrvit_deploy.images import BROKEN, Pixels, to_rgb
-from hrvit_deploy.measure.labels import Labels
-from hrvit_deploy.measure.overlay import (
+from hrvit_deploy.inference.labels import Labels
+from hrvit_deploy.inference.overlay import (
     UNDECIDED_INDEX,
     draw_overlay,
     entries_of,

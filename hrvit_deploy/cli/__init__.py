@@ -23,7 +23,7 @@ def main() -> None:
     error is one line, or with ``--json`` one object.
     """
     # Imported here so that errors of the commands' own imports are caught too.
-    from hrvit_deploy.cli.commands import app
+    from hrvit_deploy.cli.app import app
 
     as_json = "--json" in sys.argv
     if len(sys.argv) == 1:

@@ -7,10 +7,23 @@ from typing import Annotated
 
 import typer
 
-from hrvit_deploy.options import Backend, InputFormat, OutputFormat, Precision, Target, Task
-from hrvit_deploy.runners.contender import InferencePrecision, Provider
+from hrvit_deploy.inference.fit import Fit
+from hrvit_deploy.options import (
+    DEFAULT_METHOD,
+    Backend,
+    Group,
+    InputFormat,
+    Method,
+    OutputFormat,
+    Precision,
+    Target,
+    Task,
+)
+from hrvit_deploy.runners.spec import Implementation, InferencePrecision, Provider
 
 Option = typer.Option
+# Images to compare on where nobody says how many.
+USUAL_COUNT = 32
 
 VariantName = Annotated[
     str, Option("--variant", help="b1, b2, b3, or a .toml or .json file with another.")
@@ -104,4 +117,71 @@ Threads = Annotated[
 ]
 BackendName = Annotated[
     Backend, Option("--backend", help="auto takes TensorRT if it can build here, else RTX.")
+]
+RangesFile = Annotated[
+    Path | None,
+    Option("--ranges", help="File of calibrate; else images or ranges in calib/."),
+]
+CalibrationImages = Annotated[
+    Path | None,
+    Option("--images", help="To calibrate and compare on; else calib/images/."),
+]
+MethodName = Annotated[
+    Method | None,
+    Option("--method", help=f"Of calibration; else {DEFAULT_METHOD}, or as measured."),
+]
+DataDir = Annotated[
+    Path | None,
+    Option("--data", help="Labelled images to judge on; agreement without."),
+]
+MaxDrop = Annotated[
+    float | None,
+    Option("--max-drop", help="Gate: points of mIoU or top-1 it may lose; else 1."),
+]
+MinAgreement = Annotated[
+    float | None,
+    Option("--min-agreement", help="Gate without labels: share of decisions; else 0.99."),
+]
+Auto = Annotated[
+    bool, Option("--auto", help="Leave the worst products in float until it holds.")
+]
+WithGroup = Annotated[
+    list[Group] | None,
+    Option("--with", help="Quantize that kind of product too; may be repeated."),
+]
+WithoutGroup = Annotated[
+    list[Group] | None,
+    Option("--without", help="Leave that kind in float; may be repeated."),
+]
+Keep = Annotated[
+    list[str] | None,
+    Option("--keep", help="Leave the product of that name in float; repeatable."),
+]
+RandomData = Annotated[
+    bool, Option("--random-data", help="Calibrate on noise: proves nothing.")
+]
+GateImages = Annotated[
+    int | None,
+    Option("--samples", min=1, help=f"Images to judge on; else {USUAL_COUNT}, or all."),
+]
+RunnerName = Annotated[
+    Implementation,
+    Option("--runner", help="The artefact, or the network it came from, in PyTorch."),
+]
+FitName = Annotated[
+    Fit, Option("--fit", help="How an image becomes the input: resized, padded, windows.")
+]
+Stride = Annotated[
+    str | None,
+    Option("--stride", help="Between windows, as 768 or 384x768; else 3/4 of one."),
+]
+Flip = Annotated[bool, Option("--flip", help="Look at each image mirrored, too.")]
+Scales = Annotated[
+    str, Option("--scales", help="Sizes to look at each image in, as 0.75,1; windows.")
+]
+ClassesName = Annotated[
+    str,
+    Option(
+        "--classes", help="ade20k, cityscapes, or a file with a name a line; else as found."
+    ),
 ]

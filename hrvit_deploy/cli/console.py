@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -18,6 +19,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from hrvit_deploy.artefact import Artefact
 from hrvit_deploy.errors import HrvitDeployError
 
 
@@ -106,3 +108,10 @@ def human_bytes(count: float) -> str:
 def now() -> str:
     """This second, in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def exit_on_failed_parity(artefact: Artefact) -> None:
+    """End with 1 where an artefact missed the gates of its comparison."""
+    parity = artefact.manifest.parity
+    if parity is not None and not parity.passed:
+        raise typer.Exit(1)

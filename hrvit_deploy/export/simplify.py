@@ -98,10 +98,10 @@ def find_fault(source: Path, target: Path, inputs: Inputs) -> str:
     try:
         check_graph(target)
         # One after the other: each holds the network's largest activations.
-        with OnnxRuntimeRunner(source, lean=True) as before:
+        with OnnxRuntimeRunner(source, save_memory=True) as before:
             signature, asked = before.signature, probes(inputs, before)
             expected = [before.run(probe) for probe in asked]
-        with OnnxRuntimeRunner(target, lean=True) as after:
+        with OnnxRuntimeRunner(target, save_memory=True) as after:
             if after.signature != signature:
                 return (
                     f"onnxsim's graph takes {_described(after.signature)},"

@@ -39,7 +39,7 @@ from hrvit_deploy.options import ExportOptions, Precision
 from hrvit_deploy.progress import Progress, working
 from hrvit_deploy.runners.memory import trim
 
-# Types of floating inputs and outputs once --half-io has narrowed them.
+# Types of floating inputs and outputs once --half-io has find_or_cast them.
 HALF_TYPES = {Precision.FP16: "float16", Precision.BF16: "bfloat16"}
 Batches = Sequence[NDArray[Any]]
 
@@ -162,7 +162,7 @@ def _describe(subject: Subject, options: ExportOptions, graph: Graph, sha256: st
     )
 
 
-def narrow_artefact(
+def cast_artefact(
     artefact: Artefact,
     path: Path,
     precision: Precision,
@@ -184,7 +184,7 @@ def narrow_artefact(
     manifest = artefact.manifest
     if manifest.precision is not Precision.FP32 or manifest.graph is None:
         raise PrecisionError(
-            f"{artefact.path} is {manifest.precision}, and only fp32 can be narrowed",
+            f"{artefact.path} is {manifest.precision}, and only fp32 can be find_or_cast",
             f"run hrvit-deploy export --precision {precision}",
         )
     with staging(path) as folder:
@@ -194,7 +194,7 @@ def narrow_artefact(
         written = folder / path.name
         graphs.write_graph(model, written)
         graph = graphs.redescribed(manifest.graph, written, graphs.opset_of(model))
-        narrowed = replace(
+        find_or_cast = replace(
             manifest,
             sha256=sha256_of(written),
             precision=precision,
@@ -204,8 +204,8 @@ def narrow_artefact(
             graph=replace(graph, float32_islands=islands),
             parity=None,
         )
-        write_sidecar(written, narrowed)
-    return Artefact(path, narrowed)
+        write_sidecar(written, find_or_cast)
+    return Artefact(path, find_or_cast)
 
 
 def narrow(

@@ -1,1 +1,1 @@
-"""How near, how fast, and what it is: verify, bench, inspect, doctor."""
+"""How near, how accurate and how fast: verify, evaluate, bench."""

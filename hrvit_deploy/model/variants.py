@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from hrvit_deploy.errors import InputError, UsageError
+from hrvit_deploy.options import Task
 
 BRANCHES = 4
 # Modules 1, 2, 3 and 5 add a branch; modules 4 and 6 keep the number they find.
@@ -162,3 +163,22 @@ def load_variant(name: str) -> Variant:
             f"the fields are {', '.join(field.name for field in fields(Variant))}",
         )
     return variant
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A network to load, said without PyTorch.
+
+    Attributes:
+        variant: From the table or a file.
+        task: None takes the checkpoint's, or classification without one.
+        checkpoint: None gives seeded random weights.
+        num_classes: None takes the checkpoint's, or the task's usual number.
+        seed: Of random weights.
+    """
+
+    variant: Variant
+    task: Task | None = None
+    checkpoint: Path | None = None
+    num_classes: int | None = None
+    seed: int = 0

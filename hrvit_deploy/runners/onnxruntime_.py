@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrvit_deploy.errors import MissingDependency, RunnerError, UsageError
-from hrvit_deploy.runners.contender import Provider
 from hrvit_deploy.runners.cores import usable_cores
 from hrvit_deploy.runners.inputs import Signature, check_inputs, register_bfloat16
 from hrvit_deploy.runners.pool import check_concurrency
 from hrvit_deploy.runners.protocol import Closing, Inputs, NodeTime, Outputs
+from hrvit_deploy.runners.spec import Provider
 
 # First the one asked for, then those its unsupported nodes may fall to.
 PROVIDERS = {
@@ -74,7 +74,7 @@ class OnnxRuntimeRunner(Closing):
         optimize: bool = True,
         profiled: bool = False,
         in_order: bool = False,
-        lean: bool = False,
+        save_memory: bool = False,
     ) -> None:
         """Load the graph.
 
@@ -88,8 +88,8 @@ class OnnxRuntimeRunner(Closing):
             profiled: Whether it times every node, for :meth:`node_times`.
             in_order: Whether nodes run as they come in the file, as far as they can, so that
                 it decides what is held in memory.
-            lean: Whether memory goes back to the system after each tensor, for answers that
-                nobody times: an arena keeps all that was ever needed, and grows by doubling.
+            save_memory: Whether memory goes back to the system after each tensor, for outputs
+                that nobody times: an arena keeps all that was ever needed, and grows by doubling.
 
         Raises:
             MissingDependency: onnxruntime or the provider is not installed.
@@ -108,7 +108,7 @@ class OnnxRuntimeRunner(Closing):
         options.graph_optimization_level = (
             level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
         )
-        options.enable_cpu_mem_arena = not lean
+        options.enable_cpu_mem_arena = not save_memory
         if in_order:
             options.execution_order = library.ExecutionOrder.PRIORITY_BASED
         self._trace = tempfile.TemporaryDirectory(prefix="hrvit-deploy-") if profiled else None

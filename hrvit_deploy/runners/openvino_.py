@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrvit_deploy.errors import MissingDependency, RunnerError, UsageError
-from hrvit_deploy.runners.contender import InferencePrecision, Provider
 from hrvit_deploy.runners.cores import usable_cores
 from hrvit_deploy.runners.inputs import Signature, check_inputs, register_bfloat16
 from hrvit_deploy.runners.pool import Pool, check_concurrency
 from hrvit_deploy.runners.protocol import Closing, Inputs, NodeTime, Outputs
+from hrvit_deploy.runners.spec import InferencePrecision, Provider
 
 DEVICE = "CPU"
 INSTALL = "pip install 'hrvit-deploy[openvino]'"

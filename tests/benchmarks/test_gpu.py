@@ -19,8 +19,8 @@ from networks import TINY, TINY_FILE
 from hrvit_deploy.artefact import open_artefact, plain
 from hrvit_deploy.errors import ExportError, HrvitDeployError, RunnerError, UsageError
 from hrvit_deploy.options import ImageSize, Task
-from hrvit_deploy.progress import Silent
-from hrvit_deploy.runners.contender import Contender
+from hrvit_deploy.progress import SilentProgress
+from hrvit_deploy.runners.spec import RunnerSpec
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -82,7 +82,7 @@ def test_everything_competes_once_and_the_anchor_first() -> None:
 
 
 class Doubling:
-    """A contender that doubles its image, and notes what is asked of it."""
+    """A candidate that doubles its image, and notes what is asked of it."""
 
     def __init__(self, notes: list[str] | None = None) -> None:
         self.image = torch.arange(6.0).reshape(2, 3)
@@ -128,13 +128,13 @@ def test_a_turn_is_timed_by_both_clocks_with_and_without_copies(
     tmp_path: Path, quickly: None
 ) -> None:
     notes: list[str] = []
-    contender, book = Doubling(notes), tmp_path / "book"
-    turns = Turns(contender, Ticking(notes), book, turn_s=0)
+    spec, book = Doubling(notes), tmp_path / "book"
+    turns = Turns(spec, Ticking(notes), book, turn_s=0)
     assert turns.count == gpu_turns.FEWEST
     assert turns.settings["clock"] == "ticks"
     notes.clear()
     # Only a copy brings back the image that it was opened with.
-    contender.image.zero_()
+    spec.image.zero_()
     turns.run({})
     settle, run = ["launch", "wait"], ["mark", "launch", "mark", "wait"]
     assert notes == settle + run * 2 * turns.count
@@ -194,11 +194,11 @@ class Machine:
         machine = self
 
         class Process:
-            def __init__(self, contender: Contender) -> None:
-                self.job = msgspec.json.decode(Path(contender.path).read_bytes(), type=Job)
-                self.name = contender.name
+            def __init__(self, spec: RunnerSpec) -> None:
+                self.job = msgspec.json.decode(Path(spec.path).read_bytes(), type=Job)
+                self.name = spec.name
 
-            def open(self, contender: Contender, factory: str, timeout_s: float) -> Any:
+            def open(self, spec: RunnerSpec, factory: str, timeout_s: float) -> Any:
                 machine.opened(self.name, self.job, timeout_s)
                 settings = {"version": "1", "relative_error": 0.01, "agreement": 1.0}
                 return {"settings": settings, "open_s": 1.0}
@@ -257,13 +257,13 @@ def test_a_heat_takes_turns_and_holds_all_against_its_anchor(
     machine.takes_ms = {ANCHOR.name: 8.0, OURS.name: 2.0}
     machine.fails = {COMPILED.name: "no Triton"}
     entries = (ANCHOR, OURS, COMPILED)
-    heat = run_heat(jobs(tmp_path, *entries), PACE, Deadline(None), Silent(), number=3)
+    group = run_heat(jobs(tmp_path, *entries), PACE, Deadline(None), SilentProgress(), number=3)
     assert not machine.open
     back_and_forth = [ANCHOR.name, OURS.name, OURS.name, ANCHOR.name] * 2
     assert [line for line in machine.log if "open" not in line][2:] == back_and_forth
-    anchor, ours, compiled = heat.rows
+    anchor, ours, compiled = group.rows
     assert (anchor.speedup, ours.speedup, compiled.speedup) == (1.0, 4.0, None)
-    assert (ours.heat, ours.rounds, ours.round_ms) == (3, PACE.rounds, (2.0,) * PACE.rounds)
+    assert (ours.group, ours.rounds, ours.round_ms) == (3, PACE.rounds, (2.0,) * PACE.rounds)
     # The turn that warmed it up is not counted.
     assert ours.times[DEVICE_MS]["runs"] == 3 * PACE.rounds
     assert (ours.relative_error, ours.gpu_mib, ours.settings) == (0.01, 50.0, {"version": "1"})
@@ -275,13 +275,13 @@ def test_who_finds_no_memory_beside_others_is_no_failure_yet(
 ) -> None:
     machine.fails_beside = {PLAIN.name: "CUDA out of memory. Tried to allocate 2 GiB"}
     together = jobs(tmp_path, ANCHOR, OURS, PLAIN)
-    heat = run_heat(together, PACE, Deadline(None), Silent())
-    assert [row.name for row in heat.rows] == [ANCHOR.name, OURS.name]
-    assert heat.crowded == (PLAIN.name,)
+    group = run_heat(together, PACE, Deadline(None), SilentProgress())
+    assert [row.name for row in group.rows] == [ANCHOR.name, OURS.name]
+    assert group.crowded == (PLAIN.name,)
     machine.fails = machine.fails_beside
-    heat = run_heat(jobs(tmp_path, ANCHOR, PLAIN), PACE, Deadline(None), Silent())
-    assert heat.crowded == ()
-    assert "out of memory" in heat.rows[1].error
+    group = run_heat(jobs(tmp_path, ANCHOR, PLAIN), PACE, Deadline(None), SilentProgress())
+    assert group.crowded == ()
+    assert "out of memory" in group.rows[1].error
 
 
 def test_a_heat_leaves_time_for_the_rounds_of_what_is_open(
@@ -289,10 +289,10 @@ def test_a_heat_leaves_time_for_the_rounds_of_what_is_open(
 ) -> None:
     seconds = iter([0.0, *[1.0] * 2, *[99.0] * 100])
     deadline = Deadline(100.0, lambda: next(seconds))
-    heat = run_heat(jobs(tmp_path, ANCHOR, OURS, PLAIN), PACE, deadline, Silent())
-    assert heat.late == (PLAIN.name,)
-    assert [row.rounds for row in heat.rows] == [gpu_heats.FEWEST_ROUNDS] * 2
-    late = run_heat(jobs(tmp_path, ANCHOR, OURS), PACE, Deadline(1.0), Silent())
+    group = run_heat(jobs(tmp_path, ANCHOR, OURS, PLAIN), PACE, deadline, SilentProgress())
+    assert group.late == (PLAIN.name,)
+    assert [row.rounds for row in group.rows] == [gpu_heats.FEWEST_ROUNDS] * 2
+    late = run_heat(jobs(tmp_path, ANCHOR, OURS), PACE, Deadline(1.0), SilentProgress())
     assert (late.rows, late.late) == ((), (ANCHOR.name, OURS.name))
 
 
@@ -324,7 +324,9 @@ def going(
 
     def go(plan: Plan = PLAN, limit_s: float | None = None, **named: Any) -> dict[str, Any]:
         places = Places(tmp_path / "out" / "gpu.json", tmp_path / "work")
-        results = gpu_run.run(plan, places, Silent(), deadline=Deadline(limit_s), **named)
+        results = gpu_run.run(
+            plan, places, SilentProgress(), deadline=Deadline(limit_s), **named
+        )
         assert json.loads(places.out.read_text()) == results.report
         return results.report
 
@@ -348,8 +350,8 @@ def test_every_contender_gets_a_row_or_a_reason(
     assert not rows[OURS.name]["error"]
     assert report["unfinished"] is False
     # Two beside the anchor, of which one has no graph; then the rest.
-    heats = [heat["contenders"] for heat in report["cases"][0]["heats"]]
-    assert heats == [[ANCHOR.name, OURS.name], [ANCHOR.name, COMPILED.name]]
+    groups = [group["candidates"] for group in report["cases"][0]["groups"]]
+    assert groups == [[ANCHOR.name, OURS.name], [ANCHOR.name, COMPILED.name]]
 
 
 def test_a_stopped_run_goes_on(
@@ -393,7 +395,7 @@ def test_what_failed_is_tried_again_when_asked(
 def test_time_runs_out_cleanly(going: Callable[..., dict[str, Any]], machine: Machine) -> None:
     report = going(limit_s=10)
     assert report["unfinished"]
-    assert report["cases"][0]["heats"] == []
+    assert report["cases"][0]["groups"] == []
     assert machine.log == []
 
 
@@ -405,8 +407,8 @@ def test_who_finds_no_memory_is_timed_alone(
     report = going(replace(PLAN, entries=(ANCHOR, OURS, COMPILED, other)))
     rows = rows_of(report)
     assert not any(row["error"] for row in rows.values())
-    heats = [heat["contenders"][1:] for heat in report["cases"][0]["heats"]]
-    assert heats == [[OURS.name, COMPILED.name], [other.name], [COMPILED.name]]
+    groups = [group["candidates"][1:] for group in report["cases"][0]["groups"]]
+    assert groups == [[OURS.name, COMPILED.name], [other.name], [COMPILED.name]]
 
 
 def test_without_a_reference_everything_has_the_reason(
@@ -448,13 +450,13 @@ def test_answers_to_questions_say_which_step_failed() -> None:
 
 
 def case_of(times_ms: dict[str, float]) -> dict[str, Any]:
-    """The case that targets are of, in one heat."""
+    """The case that targets are of, in one timing group."""
     anchor = times_ms[ANCHOR.name]
     known = {entry.name: entry for entry in ENTRIES}
     rows = [
         row_of(
             known[name],
-            heat=1,
+            group=1,
             times={s: {"p50": took, "p90": took, "p99": took} for s in SERIES},
             speedup=anchor / took,
             relative_error=took / 1000,
@@ -493,14 +495,14 @@ def test_targets_are_ratios_of_rows() -> None:
     assert (to_eager["ratio"], to_eager["least"], to_eager["met"]) == (6.0, 5.0, True)
     to_plain = judged[OURS.name, PLAIN.name]
     assert to_plain["ratio"] == pytest.approx(1.1)
-    assert (to_plain["met"], to_plain["same_heat"]) == (False, True)
+    assert (to_plain["met"], to_plain["same_group"]) == (False, True)
     assert judged[OURS.name, COMPILED.name]["ratio"] is None
-    # Rows of two heats are compared by way of the anchor, which each heat has.
+    # Rows of two timing groups are compared by way of the anchor, which each timing group has.
     case = case_of(TIMES)
-    case["rows"][2] |= {"heat": 2, "speedup": 3.0}
+    case["rows"][2] |= {"group": 2, "speedup": 3.0}
     other = {(row["ours"], row["other"]): row for row in judge([case])}[OURS.name, PLAIN.name]
     assert other["ratio"] == pytest.approx(2.0)
-    assert (other["ratio_with_copies"], other["same_heat"]) == (None, False)
+    assert (other["ratio_with_copies"], other["same_group"]) == (None, False)
     assert all(row["met"] is None for row in judge([]))
 
 
@@ -571,10 +573,10 @@ def test_options_become_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_was_not_prepared_is_not_made(tmp_path: Path) -> None:
     case = Case(TINY, *SMALL)
-    closed = Prepared(tmp_path, Silent(), closed=True)
+    closed = Prepared(tmp_path, SilentProgress(), closed=True)
     with pytest.raises(HrvitDeployError, match="it was not prepared"):
         closed.graph(case, OURS)
-    made = Prepared(tmp_path, Silent())
+    made = Prepared(tmp_path, SilentProgress())
     path = made.path(case, OURS)
 
     def fail() -> None:
@@ -583,7 +585,7 @@ def test_what_was_not_prepared_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(ExportError):
         made.file(path, fail)
     with pytest.raises(HrvitDeployError, match="onnxsim crashed"):
-        Prepared(tmp_path, Silent(), closed=True).graph(case, OURS)
+        Prepared(tmp_path, SilentProgress(), closed=True).graph(case, OURS)
     # The same rewrites are one graph, whoever runs it.
     assert made.path(case, PLAIN) == made.path(case, replace(PLAIN, runtime=Runtime.ORT_CUDA))
     assert made.path(case, PLAIN) != path
@@ -595,7 +597,7 @@ def test_the_whole_script_over_stand_ins(tmp_path: Path) -> None:
     pace = Pace(rounds=2, turn_s=0.001, per_heat=3, pause_s=0)
     plan = Plan((TINY,), entries, (SMALL._replace(batch=2),), CPU, pace)
     places = Places(tmp_path / "gpu.json", tmp_path / "work")
-    report = gpu_run.run(plan, places, Silent()).report
+    report = gpu_run.run(plan, places, SilentProgress()).report
     assert not report["unfinished"]
     rows = rows_of(report)
     assert list(rows) == [entry.name for entry in entries]
@@ -610,6 +612,8 @@ def test_the_whole_script_over_stand_ins(tmp_path: Path) -> None:
     assert "eager fp32" in everything(report)
     # What was made is taken as it is: a graph of that batch, and not one of any.
     (case,) = plan.cases()
-    taken = Prepared(places.work / "graphs", Silent(), closed=True).graph(case, entries[1])
+    taken = Prepared(places.work / "graphs", SilentProgress(), closed=True).graph(
+        case, entries[1]
+    )
     assert open_artefact(taken).manifest.inputs[0].batch == 2
     assert onnxruntime.InferenceSession(taken).get_outputs()[0].shape[0] == 2

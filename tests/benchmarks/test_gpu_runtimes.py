@@ -21,8 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 from hrvit_deploy import trained
 from hrvit_deploy.errors import BuildError, ExportError, MissingDependency, RunnerError
 from hrvit_deploy.options import ImageSize, Task
-from hrvit_deploy.progress import Silent
-from hrvit_deploy.runners.contender import Provider
+from hrvit_deploy.progress import SilentProgress
+from hrvit_deploy.runners.spec import Provider
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -287,7 +287,7 @@ def test_what_tensorrt_8_needs_is_named_where_it_is_absent(
 @pytest.mark.slow
 def test_graphs_for_tensorrt_8_answer_as_the_network_does(tmp_path: Path) -> None:
     case = Case(TINY, Task.CLASSIFY, ImageSize(32, 32), batch=2)
-    made = Prepared(tmp_path, Silent())
+    made = Prepared(tmp_path, SilentProgress())
     entry = Entry(Form.FITTED, Runtime.TRT8, FP16)
     image = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
     float_, quantized = (

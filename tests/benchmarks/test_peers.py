@@ -15,10 +15,10 @@ from networks import TINY, TINY_FILE
 
 from hrvit_deploy.artefact import Artefact, plain
 from hrvit_deploy.errors import ExportError, GateError, RunnerError
-from hrvit_deploy.measure.bench import BenchOptions, BenchResult
+from hrvit_deploy.measure.latency.bench import BenchOptions, BenchResult
 from hrvit_deploy.options import ImageSize, Task
-from hrvit_deploy.progress import Silent
-from hrvit_deploy.runners.contender import Contender, ContenderKind
+from hrvit_deploy.progress import SilentProgress
+from hrvit_deploy.runners.spec import RunnerKind, RunnerSpec
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -186,7 +186,7 @@ def test_a_contender_that_differs_is_refused() -> None:
 def opened(job: Job, folder: Path) -> dict[str, Any]:
     path = folder / "job.json"
     path.write_bytes(msgspec.json.encode(job))
-    runner, inputs = open_peer(Contender("any", ContenderKind.ONNX, str(path), threads=1))
+    runner, inputs = open_peer(RunnerSpec("any", RunnerKind.ONNX, str(path), threads=1))
     assert set(inputs) == {"image"}
     runner.close()
     return runner.settings
@@ -223,7 +223,7 @@ class Given(Graphs):
 
 def test_engines_are_built_in_turn_from_where_a_run_stopped(tmp_path: Path) -> None:
     case = Case(TINY, Task.SEGMENT, ImageSize(32, 32))
-    found = list(builds(case, 2, 1, Given(tmp_path, Silent())))
+    found = list(builds(case, 2, 1, Given(tmp_path, SilentProgress())))
     forms = ["ours", "ours fitted", "plain", "ours", "ours fitted"]
     assert [row.form for row in found] == forms
     assert [row.round for row in found] == [0, 0, 1, 1, 1]
@@ -264,20 +264,20 @@ def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     cases = [case.name for case in plan.cases()]
     stage.fails[cases[1]] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
-        peers.run(plan, ("cpu", "scaling"), out, Silent())
+        peers.run(plan, ("cpu", "scaling"), out, SilentProgress())
     held = json.loads(out.read_text())
     assert [row["task"] for row in held["sections"]["cpu"]["rows"]] == ["classify"]
     assert held["unfinished"] == ["cpu", "scaling"]
 
     stage.asked, stage.fails = [], {}
-    peers.run(plan, ("cpu", "scaling"), out, Silent())
+    peers.run(plan, ("cpu", "scaling"), out, SilentProgress())
     grown = [case.name for _, case in plan.scaling()]
     assert stage.asked == [cases[1], *grown]
     assert json.loads(out.read_text())["unfinished"] == []
 
     # A run that ended is made anew; other sections stay.
     stage.asked = []
-    peers.run(plan, ("cpu",), out, Silent())
+    peers.run(plan, ("cpu",), out, SilentProgress())
     assert stage.asked == cases
     assert len(json.loads(out.read_text())["sections"]["scaling"]["rows"]) == len(grown)
 
@@ -301,9 +301,9 @@ def test_another_plan_starts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     stage.fails["tiny-segment-32x32"] = KeyboardInterrupt()
     plan = replace(PLAN, tasks=tuple(Task))
     with pytest.raises(KeyboardInterrupt):
-        peers.run(plan, ("cpu",), out, Silent())
+        peers.run(plan, ("cpu",), out, SilentProgress())
     stage.asked, stage.fails = [], {}
-    peers.run(replace(plan, threads=2), ("cpu",), out, Silent())
+    peers.run(replace(plan, threads=2), ("cpu",), out, SilentProgress())
     assert len(stage.asked) == 2
 
 
@@ -313,7 +313,7 @@ def test_nothing_is_written_of_a_refused_case(
     stage, out = Stage(monkeypatch), tmp_path / "peers.json"
     stage.fails["tiny-segment-32x32"] = GateError("not the same network")
     with pytest.raises(GateError):
-        peers.run(PLAN, ("cpu",), out, Silent())
+        peers.run(PLAN, ("cpu",), out, SilentProgress())
     assert not out.exists()
 
 
@@ -462,7 +462,7 @@ def test_the_documents_hold_what_was_measured() -> None:
 
 @pytest.mark.slow
 def test_the_whole_script(tmp_path: Path) -> None:
-    out, progress = tmp_path / "peers.json", Silent()
+    out, progress = tmp_path / "peers.json", SilentProgress()
     peers.run(PLAN, ("cpu", "scaling"), out, progress)
     report = json.loads(out.read_text())
     (case,) = report["sections"]["cpu"]["rows"]

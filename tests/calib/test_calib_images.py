@@ -11,10 +11,10 @@ from graph_making import floats
 from measured_graphs import SIZE, pixels, save_images
 
 from hrvit_deploy.artefact import Preparation
-from hrvit_deploy.calib.images import PictureSet, open_pictures
 from hrvit_deploy.errors import InputError
 from hrvit_deploy.images import spaced
 from hrvit_deploy.options import CalibrationOptions
+from hrvit_deploy.quantization.calibration.images import PictureSet, open_pictures
 
 PREPARATION = Preparation(SIZE)
 ALL = CalibrationOptions()

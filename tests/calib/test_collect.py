@@ -25,15 +25,20 @@ from onnx import TensorProto
 from watching import Counting
 
 from hrvit_deploy.artefact import Artefact, Source
-from hrvit_deploy.calib import collect as collecting
-from hrvit_deploy.calib.collect import Histograms, calibrate, collect, ranges_from
-from hrvit_deploy.calib.histogram import Histogram
-from hrvit_deploy.calib.images import FileSet, PictureSet, open_pictures
-from hrvit_deploy.calib.stage import calibrate_artefact
 from hrvit_deploy.errors import ArtefactError, InputError
 from hrvit_deploy.images import prepare
 from hrvit_deploy.options import CalibrationOptions, InputFormat, Method, Precision
-from hrvit_deploy.progress import Silent
+from hrvit_deploy.progress import SilentProgress
+from hrvit_deploy.quantization.calibration import collect as collecting
+from hrvit_deploy.quantization.calibration.collect import (
+    Histograms,
+    calibrate,
+    collect,
+    ranges_from,
+)
+from hrvit_deploy.quantization.calibration.histogram import Histogram
+from hrvit_deploy.quantization.calibration.images import FileSet, PictureSet, open_pictures
+from hrvit_deploy.quantization.calibration.stage import calibrate_artefact
 from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
 
 MINMAX = CalibrationOptions(Method.MINMAX)
@@ -50,7 +55,7 @@ def opened(artefact: Artefact, place: Path) -> PictureSet:
 
 
 def collected(artefact: Artefact, place: Path) -> Histograms:
-    return collect(artefact, opened(artefact, place), Silent())
+    return collect(artefact, opened(artefact, place), SilentProgress())
 
 
 def largest() -> dict[str, float]:
@@ -81,9 +86,9 @@ def test_one_pass_serves_every_method(tmp_path: Path, images: Path) -> None:
 
     for method in Method:
         options = CalibrationOptions(method)
-        assert calibrate(own, opened(own, images), options, Silent()).amax == ranges_from(
-            histograms, options
-        )
+        assert calibrate(
+            own, opened(own, images), options, SilentProgress()
+        ).amax == ranges_from(histograms, options)
 
 
 def test_the_order_of_images_changes_nothing(tmp_path: Path, images: Path) -> None:
@@ -93,7 +98,7 @@ def test_the_order_of_images_changes_nothing(tmp_path: Path, images: Path) -> No
 
     for method in Method:
         first, second = (
-            calibrate(own, pictures, CalibrationOptions(method), Silent())
+            calibrate(own, pictures, CalibrationOptions(method), SilentProgress())
             for pictures in (forwards, backwards)
         )
         assert first == second
@@ -103,7 +108,7 @@ def test_ranges_say_where_they_come_from(tmp_path: Path, images: Path) -> None:
     own = artefact(tmp_path)
     pictures = opened(own, images)
 
-    ranges = calibrate(own, pictures, MINMAX, Silent())
+    ranges = calibrate(own, pictures, MINMAX, SilentProgress())
 
     assert ranges.model_sha256 == own.manifest.sha256
     assert ranges.model == own.path.name
@@ -250,7 +255,7 @@ def test_a_tensor_of_zeros_is_warned_of(tmp_path: Path, images: Path) -> None:
     for weight in model.graph.initializer:
         if weight.name == "bias":
             weight.CopyFrom(onnx.numpy_helper.from_array(np.full(4, -1e6, np.float32), "bias"))
-    own, silent = artefact(tmp_path, model), Silent()
+    own, silent = artefact(tmp_path, model), SilentProgress()
 
     ranges = calibrate(own, opened(own, images), MINMAX, silent)
 
@@ -260,7 +265,7 @@ def test_a_tensor_of_zeros_is_warned_of(tmp_path: Path, images: Path) -> None:
 
 def test_noise_is_marked_and_warned_of(tmp_path: Path) -> None:
     noise = CalibrationOptions(samples=2, random_data=True)
-    silent = Silent()
+    silent = SilentProgress()
 
     _, ranges = calibrate_artefact(artefact(tmp_path), None, noise, tmp_path / "calib", silent)
 
@@ -278,7 +283,7 @@ def test_only_float32_graphs_are_measured(
     child = Artefact(own.path, replace(own.manifest, sources=sources))
 
     with pytest.raises(ArtefactError, match=f"is a {precision} graph") as caught:
-        calibrate_artefact(child, images, MINMAX, tmp_path / "calib", Silent())
+        calibrate_artefact(child, images, MINMAX, tmp_path / "calib", SilentProgress())
 
     assert "calibrate the fp32 graph parent.onnx" in caught.value.hint
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hrvit_deploy.calib.formats import FORMATS, Format
 from hrvit_deploy.options import Precision
+from hrvit_deploy.quantization.formats import FORMATS, Format
 
 INT8, FP8 = FORMATS[Precision.INT8], FORMATS[Precision.FP8]
 FLOORS = {"f2": 2.0**-18, "f4": 2.0**-100}

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from hrvit_deploy.calib.histogram import BINS, CHUNK, Histogram
 from hrvit_deploy.errors import InputError
+from hrvit_deploy.quantization.calibration.histogram import BINS, CHUNK, Histogram
 
 Floats = NDArray[np.float32]
 VALUES = arrays.arrays(

@@ -9,9 +9,9 @@ import pytest
 from graph_making import Value, floats, make_graph
 from onnx import ModelProto, NodeProto, helper
 
-from hrvit_deploy.calib.policy import choose_products, find_products
 from hrvit_deploy.errors import UsageError
 from hrvit_deploy.options import DEFAULT_GROUPS, Group
+from hrvit_deploy.quantization.products import choose_products, find_products
 
 node = helper.make_node
 IMAGE = (1, 4, 6, 6)

@@ -12,12 +12,12 @@ from graph_making import FLOAT, Value, floats, make_graph, run_graph, types_of
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from hrvit_deploy.calib.formats import FORMATS, Format
-from hrvit_deploy.calib.policy import choose_products, find_products
-from hrvit_deploy.calib.qdq import along, insert_qdq, magnitude
-from hrvit_deploy.calib.switches import SWITCHES, insert_switches
 from hrvit_deploy.errors import PrecisionError
 from hrvit_deploy.options import Group, Precision
+from hrvit_deploy.quantization.formats import FORMATS, Format
+from hrvit_deploy.quantization.products import choose_products, find_products
+from hrvit_deploy.quantization.qdq import along, insert_qdq, magnitude
+from hrvit_deploy.quantization.switches import SWITCHES, insert_switches
 
 node = helper.make_node
 INT8, FP8 = FORMATS[Precision.INT8], FORMATS[Precision.FP8]

@@ -11,15 +11,15 @@ import pytest
 from measured_graphs import artefact
 
 from hrvit_deploy.artefact import Artefact, Source
-from hrvit_deploy.calib.ranges import (
+from hrvit_deploy.errors import ArtefactError
+from hrvit_deploy.options import CalibrationOptions, Method, Precision
+from hrvit_deploy.quantization.calibration.ranges import (
     Ranges,
     check_fits,
     differences,
     read_ranges,
     write_ranges,
 )
-from hrvit_deploy.errors import ArtefactError
-from hrvit_deploy.options import CalibrationOptions, Method, Precision
 
 RANGES = Ranges(
     model_sha256="aa" * 32,

@@ -11,7 +11,7 @@ from graph_making import Value, floats, make_graph, run_graph
 from measured_graphs import products
 from onnx import TensorProto, helper
 
-from hrvit_deploy.calib.tensors import product_inputs, sources, watch
+from hrvit_deploy.quantization.calibration.tensors import product_inputs, sources, watch
 
 node = helper.make_node
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from hrvit_deploy.calib import thresholds
-from hrvit_deploy.calib.histogram import BINS, Histogram
-from hrvit_deploy.calib.thresholds import (
+from hrvit_deploy.options import CalibrationOptions, Method
+from hrvit_deploy.quantization.calibration import thresholds
+from hrvit_deploy.quantization.calibration.histogram import BINS, Histogram
+from hrvit_deploy.quantization.calibration.thresholds import (
     LEVELS,
     SMALLEST_AMAX,
     STEPS,
@@ -26,7 +27,6 @@ from hrvit_deploy.calib.thresholds import (
     percentile,
     threshold,
 )
-from hrvit_deploy.options import CalibrationOptions, Method
 
 Draw = Callable[[np.random.Generator, int], NDArray[Any]]
 SHAPES: dict[str, Draw] = {

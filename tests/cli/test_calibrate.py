@@ -11,8 +11,8 @@ from command_line import Run
 from measured_graphs import SIZE, activations, artefact, pixels, save_images
 
 from hrvit_deploy.artefact import open_artefact
-from hrvit_deploy.calib.ranges import check_fits, read_ranges
 from hrvit_deploy.options import CalibrationOptions, Method
+from hrvit_deploy.quantization.calibration.ranges import check_fits, read_ranges
 
 COUNT = 3
 

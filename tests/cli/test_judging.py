@@ -88,7 +88,7 @@ def test_an_interrupted_evaluation_goes_on(
             raise KeyboardInterrupt
         return load_image(path)
 
-    monkeypatch.setattr("hrvit_deploy.measure.evaluate.load_image", counting)
+    monkeypatch.setattr("hrvit_deploy.measure.accuracy.evaluate.load_image", counting)
     stopped = run(*command)
     assert stopped.code == 130
     assert "1 images are counted; the same command goes on" in stopped.err

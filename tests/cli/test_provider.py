@@ -13,9 +13,9 @@ from command_line import Run
 from graph_making import SIZE, floats
 
 from hrvit_deploy.artefact import Kind, open_artefact
-from hrvit_deploy.export.stage import narrow_artefact
+from hrvit_deploy.export.stage import cast_artefact
 from hrvit_deploy.options import Precision
-from hrvit_deploy.progress import Silent
+from hrvit_deploy.progress import SilentProgress
 
 SHORT = ("--rounds", "1", "--runs", "1")
 OPENVINO = ("--provider", "openvino")
@@ -46,7 +46,7 @@ def test_narrow_graphs_are_verified_as_openvino_runs_them(run: Run, graph: Path)
     """Nothing is rounded for it, and nothing is said to be."""
     narrow = graph.with_stem("narrow")
     images = [floats(1, 3, *SIZE)]
-    narrow_artefact(open_artefact(graph), narrow, Precision.FP16, images, Silent())
+    cast_artefact(open_artefact(graph), narrow, Precision.FP16, images, SilentProgress())
 
     there = run("verify", str(narrow), *OPENVINO, "--samples", "1", "--json").json
     here = run("verify", str(narrow), "--samples", "1", "--json").json

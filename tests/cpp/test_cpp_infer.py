@@ -16,7 +16,7 @@ from PIL import Image
 from hrvit_deploy.artefact import record
 from hrvit_deploy.classes import class_set
 from hrvit_deploy.images import Pixels, load_image, photographs
-from hrvit_deploy.measure.overlay import draw_overlay, entries_of, share_text
+from hrvit_deploy.inference.overlay import draw_overlay, entries_of, share_text
 from hrvit_deploy.options import OutputFormat
 
 pytest_plugins = ["cpp_fixtures"]

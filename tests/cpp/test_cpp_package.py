@@ -15,11 +15,12 @@ from cpp_probe import Probe, call
 from test_cpp_plans import plan
 
 import hrvit_deploy
-from hrvit_deploy import pipeline
 from hrvit_deploy.artefact import open_artefact
+from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.images import photographs
 from hrvit_deploy.options import BuildOptions, Precision
-from hrvit_deploy.progress import Silent
+from hrvit_deploy.pipeline import stages
+from hrvit_deploy.progress import SilentProgress
 
 INCLUDES = [Path(p) for p in os.environ.get("HRVIT_TENSORRT_INCLUDE", "").split(":") if p]
 # A library of its own for whatever is linked, with the header's version.
@@ -134,8 +135,8 @@ def test_plan_answers_as_python_does(exported: Path, tmp_path: Path) -> None:
     )
     (graph,) = (exported / "export").glob("*.onnx")
     options = BuildOptions(precision=Precision.FP32)
-    made = pipeline.build(
-        open_artefact(graph), options, tmp_path, pipeline.Pictures(limit=2), Silent()
+    made = stages.build(
+        open_artefact(graph), options, tmp_path, ImageSource(limit=2), SilentProgress()
     )
     probe = Probe(build / "hrvit_probe", tmp_path)
     pixels = photographs()[0].pixels

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from hrvit_deploy.artefact import Artefact, open_artefact
 from hrvit_deploy.images import NamedImage, Pixels, photographs
-from hrvit_deploy.measure.decide import label_maps, probabilities
-from hrvit_deploy.measure.fit import Fit, FitOptions
-from hrvit_deploy.measure.open import asking
+from hrvit_deploy.inference.fit import Fit, FitOptions
+from hrvit_deploy.inference.open import open_prepared
+from hrvit_deploy.inference.postprocess import label_maps, probabilities
 from hrvit_deploy.options import (
     OUTPUT_FORMATS,
     ImageSize,
@@ -26,7 +26,7 @@ from hrvit_deploy.options import (
     OutputFormat,
     Task,
 )
-from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
+from hrvit_deploy.runners.spec import Provider, RunnerKind, RunnerSpec
 
 pytest_plugins = ["cpp_fixtures"]
 
@@ -39,11 +39,11 @@ LEAST_ALIKE = 0.999
 def theirs(made: Artefact, images: Sequence[Pixels], fit: FitOptions) -> list[NDArray[Any]]:
     """Python's answers, in OpenVINO too."""
     path = str(made.path)
-    contender = Contender("python", ContenderKind.ONNX, path, Provider.OPENVINO)
+    spec = RunnerSpec("python", RunnerKind.ONNX, path, Provider.OPENVINO)
     named = [NamedImage(str(index), pixels) for index, pixels in enumerate(images)]
     sizes = [ImageSize(*pixels.shape[:2]) for pixels in images]
     network = made.manifest.network
-    with asking(contender) as side:
+    with open_prepared(spec) as side:
         if network.task is Task.CLASSIFY:
             return list(probabilities(side, named, fit))
         return list(label_maps(side, named, sizes, fit, network.num_classes))
@@ -142,17 +142,19 @@ def test_network_segments_photographs_alike(
 def test_trained_network_segments_photographs_alike(
     probe: Probe, tmp_path: Path, seen: list[Pixels]
 ) -> None:
-    from hrvit_deploy import pipeline
-    from hrvit_deploy.model.variants import load_variant
+    from hrvit_deploy.model.variants import NetworkSpec, load_variant
     from hrvit_deploy.options import ExportOptions
-    from hrvit_deploy.progress import Silent
-    from hrvit_deploy.request import Request
+    from hrvit_deploy.image_source import ImageSource
+    from hrvit_deploy.pipeline import stages
+    from hrvit_deploy.progress import SilentProgress
 
     checkpoint = EXAMPLE / "hrvit_tiny.safetensors"
-    trained = pipeline.load(Request(load_variant(str(TINY)), checkpoint=checkpoint), Silent())
+    trained = stages.load(
+        NetworkSpec(load_variant(str(TINY)), checkpoint=checkpoint), SilentProgress()
+    )
     options = ExportOptions(ImageSize(128, 128))
-    pictures = pipeline.Pictures(limit=1)
-    made = pipeline.export(trained, options, tmp_path, pictures, Silent())
+    pictures = ImageSource(limit=1)
+    made = stages.export(trained, options, tmp_path, pictures, SilentProgress())
     check_alike(probe, made, seen, STRETCH)
 
 

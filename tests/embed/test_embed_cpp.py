@@ -20,16 +20,16 @@ from cpp_build import missing
 
 from hrvit_deploy.artefact import Artefact, Engine, Kind, open_artefact, record, sha256_of
 from hrvit_deploy.classes import choose_classes
-from hrvit_deploy.embed import cpp
-from hrvit_deploy.embed.cpp import embed_cpp
+from hrvit_deploy.embed.cpp import folder as cpp
+from hrvit_deploy.embed.cpp.folder import embed_cpp
 from hrvit_deploy.errors import ArtefactError
 from hrvit_deploy.images import load_image, photographs
-from hrvit_deploy.measure.decide import label_maps
-from hrvit_deploy.measure.fit import FitOptions
-from hrvit_deploy.measure.open import asking
-from hrvit_deploy.measure.overlay import draw_overlay
+from hrvit_deploy.inference.fit import FitOptions
+from hrvit_deploy.inference.open import open_prepared
+from hrvit_deploy.inference.overlay import draw_overlay
+from hrvit_deploy.inference.postprocess import label_maps
 from hrvit_deploy.options import ImageSize
-from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
+from hrvit_deploy.runners.spec import Provider, RunnerKind, RunnerSpec
 
 CHINA = photographs()[0]
 
@@ -166,9 +166,9 @@ def draw(pixels: np.ndarray, path: Path) -> None:
 
 
 def python_labels(made: Artefact) -> np.ndarray:
-    contender = Contender("python", ContenderKind.ONNX, str(made.path), Provider.OPENVINO)
+    spec = RunnerSpec("python", RunnerKind.ONNX, str(made.path), Provider.OPENVINO)
     size = ImageSize(*CHINA.pixels.shape[:2])
-    with asking(contender) as side:
+    with open_prepared(spec) as side:
         count = made.manifest.network.num_classes
         (labels,) = label_maps(side, [CHINA], [size], FitOptions(), count)
     return labels

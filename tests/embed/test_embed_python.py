@@ -28,14 +28,14 @@ from PIL import Image
 import hrvit_deploy
 from hrvit_deploy.artefact import Artefact, Graph, TensorInfo, record, sha256_of
 from hrvit_deploy.classes import class_set
-from hrvit_deploy.embed.hrvit_app import __main__ as command
-from hrvit_deploy.embed.hrvit_app.session import Session, load_image
-from hrvit_deploy.embed.python import embed_python
+from hrvit_deploy.embed.python.app import __main__ as command
+from hrvit_deploy.embed.python.app.session import Session, load_image
+from hrvit_deploy.embed.python.folder import embed_python
 from hrvit_deploy.errors import ArtefactError, UsageError
-from hrvit_deploy.measure.overlay import index_image
+from hrvit_deploy.inference.overlay import index_image
 from hrvit_deploy.options import InputFormat, OutputFormat, Precision
 
-APP = "hrvit_deploy.embed.hrvit_app"
+APP = "hrvit_deploy.embed.python.app"
 
 
 def quarter(artefact: Artefact) -> Artefact:

@@ -19,15 +19,15 @@ from small_artefacts import artefact
 
 from hrvit_deploy.artefact import Artefact, Engine, Kind, Preparation, TensorInfo, open_artefact
 from hrvit_deploy.classes import choose_classes
-from hrvit_deploy.embed.triton import embed_triton
-from hrvit_deploy.embed.triton_readme import commands
-from hrvit_deploy.embed.triton_serving import Device, TritonBackend, TritonOptions, settle
+from hrvit_deploy.embed.triton.readme import commands
+from hrvit_deploy.embed.triton.repository import embed_triton
+from hrvit_deploy.embed.triton.serving import Device, TritonBackend, TritonOptions, settle
 from hrvit_deploy.errors import ArtefactError, UsageError
 from hrvit_deploy.images import NamedImage, load_image, prepare
-from hrvit_deploy.measure.decide import label_maps, probabilities
-from hrvit_deploy.measure.fit import FitOptions
-from hrvit_deploy.measure.overlay import index_image
-from hrvit_deploy.measure.verify import Side
+from hrvit_deploy.inference.fit import FitOptions
+from hrvit_deploy.inference.overlay import index_image
+from hrvit_deploy.inference.postprocess import label_maps, probabilities
+from hrvit_deploy.inference.prepared_runner import PreparedRunner
 from hrvit_deploy.options import ImageSize, InputFormat, OutputFormat, Precision, Task
 from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
 
@@ -87,7 +87,9 @@ def test_classifier_answers_as_the_package_does(
     pixels = [np.asarray(Image.open(io.BytesIO(content))) for content in contents]
     images = [NamedImage(str(number), each) for number, each in enumerate(pixels)]
     with OnnxRuntimeRunner(source.path) as runner:
-        side = Side(runner, source.manifest.preparation, OutputFormat.LOGITS, batch=count)
+        side = PreparedRunner(
+            runner, source.manifest.preparation, OutputFormat.LOGITS, batch=count
+        )
         expected = np.stack(list(probabilities(side, images, FitOptions())))
     if backend is TritonBackend.ONNXRUNTIME:
         np.testing.assert_array_equal(answer.tensors["probabilities"], expected)
@@ -110,7 +112,7 @@ def test_segmenter_answers_as_the_package_does(
 
     pixels = np.asarray(Image.open(io.BytesIO(content)))
     with OnnxRuntimeRunner(path) as runner:
-        side = Side(runner, source.manifest.preparation, OutputFormat.LOGITS)
+        side = PreparedRunner(runner, source.manifest.preparation, OutputFormat.LOGITS)
         image, size = NamedImage("", pixels), ImageSize(70, 50)
         (labels,) = label_maps(side, [image], [size], FitOptions(), 5)
     drawn = Image.open(io.BytesIO(answer.tensors["label_map"][0]))
@@ -234,7 +236,7 @@ def test_label_maps_are_decided_bit_for_bit(
     )
 
     named = choose_classes(source.manifest.network)
-    side = Side(Answering(answers), source.manifest.preparation, output, batch=2)
+    side = PreparedRunner(Answering(answers), source.manifest.preparation, output, batch=2)
     images = [NamedImage("", np.zeros((*size, 3), np.uint8)) for size in sizes]
     expected = label_maps(side, images, [ImageSize(*s) for s in sizes], FitOptions(), classes)
     for content, labels in zip(found.tensors["label_map"].ravel(), expected, strict=True):

@@ -18,13 +18,13 @@ from triton_server import Triton
 
 from hrvit_deploy.artefact import Artefact, open_artefact
 from hrvit_deploy.classes import choose_classes
-from hrvit_deploy.embed.triton import embed_triton
-from hrvit_deploy.embed.triton_serving import TritonOptions
+from hrvit_deploy.embed.triton.repository import embed_triton
+from hrvit_deploy.embed.triton.serving import TritonOptions
 from hrvit_deploy.images import NamedImage
-from hrvit_deploy.measure.decide import label_maps, probabilities
-from hrvit_deploy.measure.fit import FitOptions
-from hrvit_deploy.measure.overlay import index_image
-from hrvit_deploy.measure.verify import Side
+from hrvit_deploy.inference.fit import FitOptions
+from hrvit_deploy.inference.overlay import index_image
+from hrvit_deploy.inference.postprocess import label_maps, probabilities
+from hrvit_deploy.inference.prepared_runner import PreparedRunner
 from hrvit_deploy.options import ImageSize, OutputFormat
 from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
 
@@ -73,7 +73,9 @@ def test_probabilities_are_the_packages(triton: Triton, classifier: Artefact) ->
     _, answer = triton.infer("small-images", contents, "probabilities")
 
     with OnnxRuntimeRunner(classifier.path) as runner:
-        side = Side(runner, classifier.manifest.preparation, OutputFormat.LOGITS, batch=3)
+        side = PreparedRunner(
+            runner, classifier.manifest.preparation, OutputFormat.LOGITS, batch=3
+        )
         images = [pixels_of(content) for content in contents]
         expected = np.stack(list(probabilities(side, images, FitOptions())))
     np.testing.assert_array_equal(np.frombuffer(answer, np.float32).reshape(3, 3), expected)
@@ -86,7 +88,7 @@ def test_label_maps_are_the_packages(triton: Triton, segmenter: Artefact) -> Non
     _, answer = triton.infer(name, [content], "label_map", batched=False)
 
     with OnnxRuntimeRunner(segmenter.path) as runner:
-        side = Side(runner, segmenter.manifest.preparation, OutputFormat.LOGITS)
+        side = PreparedRunner(runner, segmenter.manifest.preparation, OutputFormat.LOGITS)
         (labels,) = label_maps(side, [pixels_of(content)], [ImageSize(70, 50)], FitOptions(), 5)
     expected = index_image(labels, choose_classes(segmenter.manifest.network))
     found = Image.open(io.BytesIO(answer[4:]))

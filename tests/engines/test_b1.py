@@ -6,24 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from hrvit_deploy import pipeline
 from hrvit_deploy.artefact import Artefact, open_artefact
 from hrvit_deploy.errors import BuildError
-from hrvit_deploy.model.variants import VARIANTS
+from hrvit_deploy.image_source import ImageSource
+from hrvit_deploy.model.variants import VARIANTS, NetworkSpec
 from hrvit_deploy.options import Backend, BuildOptions, ExportOptions, Precision
-from hrvit_deploy.progress import Silent
-from hrvit_deploy.request import Request
+from hrvit_deploy.pipeline import stages
+from hrvit_deploy.progress import SilentProgress
 
 pytestmark = pytest.mark.slow
-PICTURES = pipeline.Pictures(limit=2)
+PICTURES = ImageSource(limit=2)
 PARAMETERS = 19_685_152
 
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Artefact:
-    trained = pipeline.load(Request(VARIANTS["b1"]), Silent())
+    trained = stages.load(NetworkSpec(VARIANTS["b1"]), SilentProgress())
     folder = tmp_path_factory.mktemp("b1")
-    return pipeline.export(trained, ExportOptions(), folder, PICTURES, Silent())
+    return stages.export(trained, ExportOptions(), folder, PICTURES, SilentProgress())
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_engine_has_the_types_and_weights_asked_for(
 ) -> None:
     options = BuildOptions(precision, Backend.TENSORRT_RTX)
 
-    plan = pipeline.build(graph, options, tmp_path, PICTURES, Silent())
+    plan = stages.build(graph, options, tmp_path, PICTURES, SilentProgress())
 
     engine = plan.manifest.engine
     assert engine is not None
@@ -63,12 +63,12 @@ def test_a_wrong_graph_is_refused_by_node(graph: Artefact, tmp_path: Path) -> No
     wrong = record(Artefact(path, graph.manifest), sha256=sha256_of(path))
 
     with pytest.raises(BuildError) as caught:
-        pipeline.build(
+        stages.build(
             wrong,
             BuildOptions(Precision.FP32, Backend.TENSORRT_RTX),
             tmp_path,
             PICTURES,
-            Silent(),
+            SilentProgress(),
         )
 
     assert broken.name in caught.value.message

@@ -27,7 +27,7 @@ from hrvit_deploy.options import (
     HardwareCompatibility,
     Precision,
 )
-from hrvit_deploy.progress import Silent, Step
+from hrvit_deploy.progress import SilentProgress, Step
 
 RTX = Backend.TENSORRT_RTX
 
@@ -36,7 +36,7 @@ def options(precision: Precision = Precision.FP32, **changes: Any) -> BuildOptio
     return BuildOptions(precision=precision, backend=RTX, **changes)
 
 
-class Watcher(Silent):
+class Watcher(SilentProgress):
     """Keeps the labels of bars, and of those finished; may act at the first step."""
 
     def __init__(self, at_first_step: Any = None) -> None:
@@ -113,7 +113,9 @@ def test_inputs_and_outputs_of_every_kind(tmp_path: Path, proto: onnx.ModelProto
     profile = (
         BatchProfile(1, 2, 4) if source.manifest.inputs[0].batch is None else BatchProfile()
     )
-    built = build_engine(source, tmp_path, options(Precision.FP16, profile=profile), Silent())
+    built = build_engine(
+        source, tmp_path, options(Precision.FP16, profile=profile), SilentProgress()
+    )
     assert built.manifest.inputs == source.manifest.inputs
     assert built.manifest.outputs == source.manifest.outputs
 
@@ -129,7 +131,7 @@ def test_quantized_products_count_as_quantized(
     tmp_path: Path, precision: Precision, kind: int, dtype: Any
 ) -> None:
     source = tiny.artefact(tmp_path, tiny.quantized_graph(kind, dtype), precision)
-    built = build_engine(source, tmp_path, options(precision), Silent())
+    built = build_engine(source, tmp_path, options(precision), SilentProgress())
     assert built.manifest.engine is not None
     assert sum(built.manifest.engine.products.values()) == 1
     assert "float16" not in built.manifest.engine.products
@@ -155,32 +157,32 @@ def test_external_data_is_found(tmp_path: Path) -> None:
         location="tiny.data",
         size_threshold=0,
     )
-    assert build_engine(source, tmp_path, options(), Silent()).path.is_file()
+    assert build_engine(source, tmp_path, options(), SilentProgress()).path.is_file()
 
 
 def test_a_graph_of_another_precision_is_refused_unread(tmp_path: Path) -> None:
     source = tiny.artefact(tmp_path, tiny.graph())
     with pytest.raises(PrecisionError, match="is typed fp32") as caught:
-        build_engine(source, tmp_path, options(Precision.FP16), Silent())
+        build_engine(source, tmp_path, options(Precision.FP16), SilentProgress())
     assert "hrvit-deploy export --precision fp16" in caught.value.hint
 
 
 def test_a_graph_that_lies_about_its_precision_is_refused(tmp_path: Path) -> None:
     source = tiny.artefact(tmp_path, tiny.graph(), Precision.FP16)
     with pytest.raises(PrecisionError, match=r"2 of 2 products .* 2 float32\): conv, matmul"):
-        build_engine(source, tmp_path / "out", options(Precision.FP16), Silent())
+        build_engine(source, tmp_path / "out", options(Precision.FP16), SilentProgress())
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_declared_island_may_stay_wide(tmp_path: Path) -> None:
     proto = tiny.graph(tiny.HALF, wide_matmul=True)
     source = tiny.artefact(tmp_path, proto, Precision.FP16, islands=("matmul",))
-    built = build_engine(source, tmp_path, options(Precision.FP16), Silent())
+    built = build_engine(source, tmp_path, options(Precision.FP16), SilentProgress())
     assert built.manifest.engine is not None
     assert built.manifest.engine.products == {"float16": 1, "float32": 1}
     undeclared = tiny.artefact(tmp_path, proto, Precision.FP16)
     with pytest.raises(PrecisionError, match=r"1 of 2 products .*: matmul"):
-        build_engine(undeclared, tmp_path, options(Precision.FP16), Silent())
+        build_engine(undeclared, tmp_path, options(Precision.FP16), SilentProgress())
 
 
 @pytest.mark.parametrize(
@@ -203,7 +205,7 @@ def test_a_refused_graph_names_its_node(
 ) -> None:
     source = tiny.artefact(tmp_path, proto)
     with pytest.raises(BuildError, match=words) as caught:
-        build_engine(source, tmp_path / "out", options(), Silent())
+        build_engine(source, tmp_path / "out", options(), SilentProgress())
     assert caught.value.hint
     assert "CUDA" not in caught.value.message
     assert list((tmp_path / "out").iterdir()) == []
@@ -213,16 +215,18 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     source = tiny.artefact(tmp_path, tiny.graph())
     source.path.write_bytes(b"no protocol buffer" * 9)
     with pytest.raises(BuildError, match=r"cannot read .*tiny\.onnx: .*Failed to parse"):
-        build_engine(source, tmp_path, options(), Silent())
+        build_engine(source, tmp_path, options(), SilentProgress())
     source.path.write_bytes(b"")
     with pytest.raises(BuildError, match="without outputs"):
-        build_engine(source, tmp_path, options(), Silent())
+        build_engine(source, tmp_path, options(), SilentProgress())
 
 
 def test_only_graphs_are_built(tmp_path: Path) -> None:
-    plan = build_engine(tiny.artefact(tmp_path, tiny.graph()), tmp_path, options(), Silent())
+    plan = build_engine(
+        tiny.artefact(tmp_path, tiny.graph()), tmp_path, options(), SilentProgress()
+    )
     with pytest.raises(ArtefactError, match="is a plan"):
-        build_engine(plan, tmp_path, options(), Silent())
+        build_engine(plan, tmp_path, options(), SilentProgress())
 
 
 def test_ctrl_c_ends_the_build_and_leaves_nothing(tmp_path: Path) -> None:
@@ -236,12 +240,12 @@ def test_ctrl_c_ends_the_build_and_leaves_nothing(tmp_path: Path) -> None:
     assert threading.active_count() == 1 or not [
         thread for thread in threading.enumerate() if thread.name.startswith("build")
     ]
-    assert build_engine(source, tmp_path / "out", options(), Silent()).path.is_file()
+    assert build_engine(source, tmp_path / "out", options(), SilentProgress()).path.is_file()
 
 
 def test_an_earlier_plan_outlives_a_failed_build(tmp_path: Path) -> None:
     source = tiny.artefact(tmp_path, tiny.graph())
-    first = build_engine(source, tmp_path, options(), Silent())
+    first = build_engine(source, tmp_path, options(), SilentProgress())
     with pytest.raises(KeyboardInterrupt):
         build_engine(
             source, tmp_path, options(), Watcher(lambda: os.kill(os.getpid(), signal.SIGINT))
@@ -253,7 +257,7 @@ def test_options_reach_the_builder(tmp_path: Path) -> None:
     source = tiny.artefact(tmp_path, tiny.graph())
 
     def built(**changes: Any) -> tuple[str, tuple[str, ...]]:
-        manifest = build_engine(source, tmp_path, options(**changes), Silent()).manifest
+        manifest = build_engine(source, tmp_path, options(**changes), SilentProgress()).manifest
         assert manifest.engine is not None
         return manifest.sha256, manifest.engine.compute_capabilities
 
@@ -280,7 +284,7 @@ def test_options_that_cannot_be_honoured_are_refused(
 ) -> None:
     source = tiny.artefact(tmp_path, tiny.graph())
     with pytest.raises(UsageError, match=words) as caught:
-        build_engine(source, tmp_path / "out", options(**changes), Silent())
+        build_engine(source, tmp_path / "out", options(**changes), SilentProgress())
     assert caught.value.hint
     assert not list(tmp_path.glob("out/*"))
 
@@ -289,13 +293,15 @@ def test_a_failed_build_says_why(tmp_path: Path) -> None:
     source = tiny.artefact(tmp_path, tiny.graph())
     # Turing has no float32 matrix products in TensorRT-RTX.
     with pytest.raises(BuildError, match="Turing") as caught:
-        build_engine(source, tmp_path, options(compute_capabilities=("7.5",)), Silent())
+        build_engine(source, tmp_path, options(compute_capabilities=("7.5",)), SilentProgress())
     assert "7.5" in caught.value.hint
 
 
 @pytest.mark.gpu
 def test_a_finished_plan_opens_where_a_gpu_is(tmp_path: Path) -> None:
     source = tiny.artefact(tmp_path, tiny.graph(tiny.HALF), Precision.FP16)
-    built = build_engine(source, tmp_path, BuildOptions(precision=Precision.FP16), Silent())
+    built = build_engine(
+        source, tmp_path, BuildOptions(precision=Precision.FP16), SilentProgress()
+    )
     assert built.manifest.engine is not None
     assert built.manifest.engine.gpu

@@ -19,7 +19,7 @@ from hrvit_deploy.engines.network import Parsed
 from hrvit_deploy.engines.timing_cache import cache_name, load_cache, save_cache
 from hrvit_deploy.errors import BuildError, UsageError
 from hrvit_deploy.options import Backend, BatchProfile, BuildOptions, HardwareCompatibility
-from hrvit_deploy.progress import Silent
+from hrvit_deploy.progress import SilentProgress
 
 # The enumerations of both backends are the same.
 trt = tensorrt_.load(Backend.TENSORRT_RTX)
@@ -153,7 +153,7 @@ def test_where_a_plan_runs(
 
 
 def test_a_timing_cache_goes_from_build_to_build(tmp_path: Path) -> None:
-    config, progress = MagicMock(), Silent()
+    config, progress = MagicMock(), SilentProgress()
     path = tmp_path / cache_name(TRT)
     assert path.name == "timing-11.4.0.106-sm89.cache"
     load_cache(config, path, progress)
@@ -166,7 +166,7 @@ def test_a_timing_cache_goes_from_build_to_build(tmp_path: Path) -> None:
 
 
 def test_a_timing_cache_that_does_not_fit_is_left_out(tmp_path: Path) -> None:
-    config, progress = MagicMock(), Silent()
+    config, progress = MagicMock(), SilentProgress()
     config.set_timing_cache.side_effect = [False, True]
     path = tmp_path / "timing.cache"
     path.write_bytes(b"of another GPU")

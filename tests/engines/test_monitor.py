@@ -8,7 +8,7 @@ import time
 import pytest
 
 from hrvit_deploy.engines.monitor import Phases, run_cancellable
-from hrvit_deploy.progress import Silent, Step
+from hrvit_deploy.progress import SilentProgress, Step
 
 
 class Bars:
@@ -81,9 +81,9 @@ def test_a_step_says_when_to_stop() -> None:
 
 
 def test_work_gives_its_result_or_error() -> None:
-    assert run_cancellable(lambda: 3, threading.Event(), Silent()) == 3
+    assert run_cancellable(lambda: 3, threading.Event(), SilentProgress()) == 3
     with pytest.raises(ZeroDivisionError):
-        run_cancellable(lambda: 1 / 0, threading.Event(), Silent())
+        run_cancellable(lambda: 1 / 0, threading.Event(), SilentProgress())
 
 
 def test_ctrl_c_waits_for_the_work_to_end() -> None:
@@ -96,7 +96,7 @@ def test_ctrl_c_waits_for_the_work_to_end() -> None:
         time.sleep(0.05)
         ended.append(True)
 
-    progress = Silent()
+    progress = SilentProgress()
     with pytest.raises(KeyboardInterrupt):
         run_cancellable(work, cancelled, progress)
     assert ended

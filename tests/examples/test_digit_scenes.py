@@ -143,13 +143,13 @@ def test_the_card_is_of_the_weights_beside_it(variant: str) -> None:
 
 @pytest.mark.parametrize(("variant", "count", "slack"), [("b1", 6, 0.1), ("tiny", 40, 0.1)])
 def test_the_weights_reach_what_the_card_says(variant: str, count: int, slack: float) -> None:
-    from hrvit_deploy import Request, Silent, load_network, load_variant
+    from hrvit_deploy import NetworkSpec, SilentProgress, load_network, load_variant
     from hrvit_deploy.options import Task, parse_size
 
     path = FOLDER / f"hrvit_{variant}.safetensors"
     card = json.loads(path.with_suffix(".json").read_text())
     known = load_variant(variant if variant == "b1" else str(TINY_FILE))
-    trained = load_network(Request(known, checkpoint=path), Silent())
+    trained = load_network(NetworkSpec(known, checkpoint=path), SilentProgress())
     assert trained.described.class_names == scenes.CLASSES
     assert trained.described.task is Task.SEGMENT
     matrix = train.judge(trained.network, count, parse_size(card["schedule"]["size"]))

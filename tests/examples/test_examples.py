@@ -159,7 +159,7 @@ def test_pycuda_over_a_stand_in(
     for name, module in pycuda_over(cuda).items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr("hrvit_deploy.bindings.tensorrt_.load", lambda _: fake_tensorrt())
-    monkeypatch.setattr("hrvit_deploy.runners.tensorrt_.Cuda", lambda: Cuda(cuda))
+    monkeypatch.setattr("hrvit_deploy.runners.tensorrt.runner.Cuda", lambda: Cuda(cuda))
     plan = serving.plan(tmp_path)
     Image.fromarray(serving.pictures(1)[0]).save(tmp_path / "a.png")
     example = str(EXAMPLES / "06_pycuda.py")
@@ -180,10 +180,10 @@ def test_pycuda(tmp_path: Path) -> None:
     pytest.importorskip("pycuda")
     from hrvit_deploy.engines.build import build_engine
     from hrvit_deploy.options import BuildOptions, Precision
-    from hrvit_deploy.progress import Silent
+    from hrvit_deploy.progress import SilentProgress
 
     graph = serving.segmenter(tmp_path, batch=1)
-    plan = build_engine(graph, tmp_path, BuildOptions(Precision.FP32), Silent())
+    plan = build_engine(graph, tmp_path, BuildOptions(Precision.FP32), SilentProgress())
     Image.fromarray(serving.pictures(1)[0]).save(tmp_path / "a.png")
 
     out = run("06_pycuda.py", str(plan.path), str(tmp_path / "a.png"), variant=None)

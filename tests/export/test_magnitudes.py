@@ -17,7 +17,7 @@ from watching import Counting
 
 from hrvit_deploy.export.magnitudes import measure
 from hrvit_deploy.graphs import NEWEST_OPSET
-from hrvit_deploy.progress import Silent
+from hrvit_deploy.progress import SilentProgress
 
 node = helper.make_node
 WEIGHT = floats(4, 2, seed=1)
@@ -68,7 +68,7 @@ def test_magnitudes_are_the_maxima_over_all_images(opset: int) -> None:
     # The largest lies now in one batch, now in the other, and may be negative.
     images = [floats(2, 4, 3), -3 * floats(1, 4, 3, seed=2)]
 
-    measured = measure(network(opset), iter(images), Silent())
+    measured = measure(network(opset), iter(images), SilentProgress())
 
     assert measured == pytest.approx(largest(images), rel=1e-5)
 
@@ -77,7 +77,7 @@ def test_the_graph_is_left_as_it_was() -> None:
     model = network()
     before = model.SerializeToString()
 
-    measure(model, [floats(1, 4, 3)], Silent())
+    measure(model, [floats(1, 4, 3)], SilentProgress())
 
     assert model.SerializeToString() == before
 
@@ -96,7 +96,7 @@ def test_what_is_no_number_is_infinite(broken: float, place: int) -> None:
     image = floats(1, 1000)
     image[0, place] = broken
 
-    measured = measure(model, [floats(1, 1000), image, floats(1, 1000)], Silent())
+    measured = measure(model, [floats(1, 1000), image, floats(1, 1000)], SilentProgress())
 
     assert measured["squared"] == np.inf
     assert measured["logits"] == np.inf
@@ -113,7 +113,7 @@ def test_uint8_images_are_measured() -> None:
         {"mean": np.array(100, np.float32)},
     )
 
-    measured = measure(model, [np.array([[3, 150, 128]], np.uint8)], Silent())
+    measured = measure(model, [np.array([[3, 150, 128]], np.uint8)], SilentProgress())
 
     assert measured == {"image": 150, "pixels": 150, "logits": 97}
 

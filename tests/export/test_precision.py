@@ -19,7 +19,7 @@ from hrvit_deploy.errors import PrecisionError
 from hrvit_deploy.export.magnitudes import measure
 from hrvit_deploy.export.precision import FLOAT16_MAX, HEADROOM, find_islands, retype
 from hrvit_deploy.options import Precision
-from hrvit_deploy.progress import Silent
+from hrvit_deploy.progress import SilentProgress
 from hrvit_deploy.runners.rounding import round_everywhere
 
 HALF = int(TensorProto.FLOAT16)
@@ -197,7 +197,7 @@ def overflowing() -> ModelProto:
 def test_measured_islands_keep_what_float16_would_lose(tmp_path: Path) -> None:
     model, image = overflowing(), floats(2, 3, seed=5)
     expected = run_graph(model, tmp_path, image=image)["logits"]
-    magnitudes = measure(model, [image], Silent())
+    magnitudes = measure(model, [image], SilentProgress())
     assert magnitudes["squared"] > FLOAT16_MAX
 
     kept = retype(model, Precision.FP16, magnitudes)
@@ -274,7 +274,7 @@ def test_a_weight_shared_with_an_island_is_held_twice(tmp_path: Path) -> None:
     )
     image = np.array([[1, -2]], np.float32)
 
-    typed = retype(model, Precision.FP16, measure(model, [image], Silent())).model
+    typed = retype(model, Precision.FP16, measure(model, [image], SilentProgress())).model
 
     types, nodes = types_of(typed), {n.name: n for n in typed.graph.node}
     assert types[nodes["near"].input[1]] == HALF

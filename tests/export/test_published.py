@@ -13,7 +13,6 @@ from networks import CLASSES, TINY, answer, golden_network, tiny
 from onnx import numpy_helper
 
 from hrvit_deploy.artefact import Artefact, Network, Preparation, Weights, open_artefact
-from hrvit_deploy.calib.policy import find_products
 from hrvit_deploy.deploy.form import choose, deploy
 from hrvit_deploy.export.stage import Subject, export_onnx
 from hrvit_deploy.images import prepare, samples, stack
@@ -21,7 +20,8 @@ from hrvit_deploy.model.layers import MASK_VALUE
 from hrvit_deploy.model.network import Network as TorchNetwork
 from hrvit_deploy.model.variants import VARIANTS, Variant
 from hrvit_deploy.options import ExportOptions, ImageSize, Precision, Task
-from hrvit_deploy.progress import Silent
+from hrvit_deploy.progress import SilentProgress
+from hrvit_deploy.quantization.products import find_products
 from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
 
 # Shapes at run time, values that decide, and norms that should have been folded.
@@ -53,7 +53,7 @@ def export(
     preparation = Preparation(options.size)
     subject = Subject(form, Network(variant, task, classes, Weights.RANDOM), preparation)
     batches = photographs(options.size, options.batch or 2)
-    return export_onnx(subject, folder / "net.onnx", options, [batches], Silent())
+    return export_onnx(subject, folder / "net.onnx", options, [batches], SilentProgress())
 
 
 def photographs(

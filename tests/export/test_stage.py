@@ -27,14 +27,14 @@ from onnx import ModelProto, TensorProto
 
 from hrvit_deploy import graphs
 from hrvit_deploy.artefact import Artefact, open_artefact
-from hrvit_deploy.calib.policy import find_products
 from hrvit_deploy.deploy.form import deploy
 from hrvit_deploy.errors import ArtefactError, ExportError, PrecisionError
 from hrvit_deploy.export import stage
 from hrvit_deploy.export.simplify import Simplified
 from hrvit_deploy.images import prepare
 from hrvit_deploy.options import ExportOptions, InputFormat, OutputFormat, Precision, Task
-from hrvit_deploy.progress import Silent
+from hrvit_deploy.progress import SilentProgress
+from hrvit_deploy.quantization.products import find_products
 
 PLAIN = ExportOptions(SIZE, simplify=False)
 HALF = {Precision.FP16: np.float16, Precision.BF16: ml_dtypes.bfloat16}
@@ -46,14 +46,14 @@ def export(
     *,
     network: Any = None,
     task: Task = Task.SEGMENT,
-    progress: Silent | None = None,
+    progress: SilentProgress | None = None,
 ) -> Artefact:
     return stage.export_onnx(
         subject(Sketch(task) if network is None else network, task, options),
         folder / "net.onnx",
         options,
         [photograph(options, options.batch or 2)],
-        progress or Silent(),
+        progress or SilentProgress(),
     )
 
 
@@ -240,7 +240,7 @@ def test_a_dropped_simplification_is_said_and_recorded(
         return Simplified(source, "onnxsim crashed with signal 11")
 
     monkeypatch.setattr(stage, "simplify", crashes)
-    progress = Silent()
+    progress = SilentProgress()
 
     artefact = export(tmp_path, replace(PLAIN, simplify=True), progress=progress)
 
@@ -264,7 +264,7 @@ def loud() -> Sketch:
 
 def test_islands_are_measured_recorded_and_told(tmp_path: Path) -> None:
     options = replace(PLAIN, precision=Precision.FP16, opset=22)
-    network, progress = loud(), Silent()
+    network, progress = loud(), SilentProgress()
 
     # Weights of 1e4 fit float16; what they make of an image does not.
     artefact = export(tmp_path, options, network=network, progress=progress)
@@ -402,8 +402,8 @@ def test_a_float32_artefact_narrows_to_one_of_its_own(
     wide = export(tmp_path)
     before = wide.path.read_bytes()
 
-    narrow = stage.narrow_artefact(
-        wide, tmp_path / "half.onnx", precision, [photograph(PLAIN)], Silent()
+    narrow = stage.cast_artefact(
+        wide, tmp_path / "half.onnx", precision, [photograph(PLAIN)], SilentProgress()
     )
 
     assert wide.path.read_bytes() == before
@@ -422,7 +422,7 @@ def test_a_float32_artefact_narrows_to_one_of_its_own(
     assert {types[node.output[0]] for node in products} == {half}
 
     with pytest.raises(PrecisionError) as caught:
-        stage.narrow_artefact(narrow, tmp_path / "again.onnx", precision, [], Silent())
+        stage.cast_artefact(narrow, tmp_path / "again.onnx", precision, [], SilentProgress())
     assert "only fp32" in caught.value.message
     assert f"--precision {precision}" in caught.value.hint
     assert not (tmp_path / "again.onnx").exists()
@@ -433,13 +433,13 @@ def test_only_float16_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(stage, "measure", _interrupt)
 
     typed, islands = stage.narrow(
-        model, Precision.BF16, [floats(1, 3, *SIZE)], Silent(), half_io=False
+        model, Precision.BF16, [floats(1, 3, *SIZE)], SilentProgress(), half_io=False
     )
 
     assert islands == {}
     assert typed.graph.node
     with pytest.raises(KeyboardInterrupt):
-        stage.narrow(model, Precision.FP16, [], Silent(), half_io=False)
+        stage.narrow(model, Precision.FP16, [], SilentProgress(), half_io=False)
 
 
 @pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])

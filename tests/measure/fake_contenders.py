@@ -1,4 +1,4 @@
-"""Contenders of a few lines, opened by name in a worker's process."""
+"""Candidates of a few lines, opened by name in a worker's process."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 
 from hrvit_deploy.errors import RunnerError
-from hrvit_deploy.runners.contender import Contender
 from hrvit_deploy.runners.protocol import Closing, Inputs, Outputs
+from hrvit_deploy.runners.spec import RunnerSpec
 
 
 class Sleeper(Closing):
-    """Takes as many milliseconds as its contender's path says, and does what it says."""
+    """Takes as many milliseconds as its candidate's path says, and does what it says."""
 
     device = "cpu"
 
-    def __init__(self, contender: Contender) -> None:
-        self.name = contender.name
-        self.behaviour, _, argument = contender.path.partition(":")
+    def __init__(self, spec: RunnerSpec) -> None:
+        self.name = spec.name
+        self.behaviour, _, argument = spec.path.partition(":")
         self.seconds = float(argument or 1) / 1000
         self.settings: dict[str, Any] = {"threads": os.environ.get("OMP_NUM_THREADS")}
         self.runs = 0
@@ -47,12 +47,12 @@ class Sleeper(Closing):
         return {}
 
 
-def open_sleeper(contender: Contender) -> tuple[Sleeper, Inputs]:
+def open_sleeper(spec: RunnerSpec) -> tuple[Sleeper, Inputs]:
     # What a chatty library would do to the answers.
     print("banner of a library")  # noqa: T201
-    if contender.path == "absent":
+    if spec.path == "absent":
         raise RunnerError("there is no such thing", "look elsewhere")
-    if contender.checkpoint:
-        path = Path(contender.checkpoint) / f"{contender.name}.pid"
+    if spec.checkpoint:
+        path = Path(spec.checkpoint) / f"{spec.name}.pid"
         path.write_text(str(os.getpid()))
-    return Sleeper(contender), {"image": np.zeros((contender.batch, 3), np.float32)}
+    return Sleeper(spec), {"image": np.zeros((spec.batch, 3), np.float32)}

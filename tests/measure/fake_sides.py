@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrvit_deploy.artefact import Preparation
-from hrvit_deploy.measure.verify import Side
+from hrvit_deploy.inference.prepared_runner import PreparedRunner
 from hrvit_deploy.options import ImageSize, OutputFormat
 from hrvit_deploy.runners.protocol import Closing, Inputs, Outputs
 
@@ -57,11 +57,11 @@ def quarter(batch: Any) -> Any:
     return scores(batch)[:, :, ::4, ::4]
 
 
-def side(network: Callable[[Any], Any] = scores, **changes: Any) -> Side:
-    return replace(Side(FakeRunner(network), PLAIN, OutputFormat.LOGITS), **changes)
+def side(network: Callable[[Any], Any] = scores, **changes: Any) -> PreparedRunner:
+    return replace(PreparedRunner(FakeRunner(network), PLAIN, OutputFormat.LOGITS), **changes)
 
 
-def fed(asked: Side) -> list[NDArray[Any]]:
+def fed(asked: PreparedRunner) -> list[NDArray[Any]]:
     """The batches a side was fed."""
     runner = asked.runner
     assert isinstance(runner, FakeRunner)

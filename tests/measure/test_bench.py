@@ -1,4 +1,4 @@
-"""Contenders are timed fairly, one's failure is its own, and no process stays behind."""
+"""Candidates are timed fairly, one's failure is its own, and no process stays behind."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ import pytest
 
 from hrvit_deploy.artefact import plain
 from hrvit_deploy.errors import UsageError
-from hrvit_deploy.measure.bench import BenchOptions, BenchReport, bench
-from hrvit_deploy.progress import Silent
-from hrvit_deploy.runners.contender import Contender, ContenderKind
+from hrvit_deploy.measure.latency.bench import BenchOptions, BenchReport, bench
+from hrvit_deploy.progress import SilentProgress
+from hrvit_deploy.runners.spec import RunnerKind, RunnerSpec
 
 FACTORY = "fake_contenders:open_sleeper"
 QUICK = BenchOptions(rounds=3, runs=4, warmup=2, settle=1, pause_s=0, timeout_s=30)
 
 
-def contender(name: str, behaviour: str = "sleep:2", **changes: Any) -> Contender:
-    return Contender(name, ContenderKind.ONNX, behaviour, **changes)
+def spec(name: str, behaviour: str = "sleep:2", **changes: Any) -> RunnerSpec:
+    return RunnerSpec(name, RunnerKind.ONNX, behaviour, **changes)
 
 
 def run(
-    *contenders: Contender, options: BenchOptions = QUICK, progress: Silent | None = None
+    *specs: RunnerSpec, options: BenchOptions = QUICK, progress: SilentProgress | None = None
 ) -> BenchReport:
-    return bench(contenders, options, {"cpu": "any"}, progress or Silent(), factory=FACTORY)
+    return bench(specs, options, {"cpu": "any"}, progress or SilentProgress(), factory=FACTORY)
 
 
 def test_each_row_holds_what_was_asked() -> None:
-    report = run(contender("one"), contender("four", "sleep:8", batch=4))
+    report = run(spec("one"), spec("four", "sleep:8", batch=4))
     one, four = report.results
     assert [one.name, four.name] == ["one", "four"]
     assert len(one.times_ms) == len(four.times_ms) == 12
@@ -55,7 +55,7 @@ def test_each_row_holds_what_was_asked() -> None:
 
 
 def test_the_report_is_json() -> None:
-    row = plain(run(contender("one")))["results"][0]
+    row = plain(run(spec("one")))["results"][0]
     for name in "p50_ms p90_ms p99_ms mean_ms images_per_s peak_mib ratio".split():  # noqa: SIM905
         assert math.isfinite(row[name])
     assert row["name"] == "one"
@@ -63,7 +63,7 @@ def test_the_report_is_json() -> None:
 
 def test_memory_is_each_process_its_own() -> None:
     big = np.ones(600 << 17)  # this process holds more than either worker
-    small, eater = run(contender("small"), contender("eater", "eat")).results
+    small, eater = run(spec("small"), spec("eater", "eat")).results
     assert big.nbytes / 2**20 > 500
     assert small.peak_mib is not None
     assert eater.peak_mib is not None
@@ -72,7 +72,7 @@ def test_memory_is_each_process_its_own() -> None:
 
 
 def test_threads_reach_the_libraries() -> None:
-    [row] = run(contender("one", threads=3)).results
+    [row] = run(spec("one", threads=3)).results
     assert row.settings == {"threads": "3"}
 
 
@@ -86,9 +86,7 @@ def test_threads_reach_the_libraries() -> None:
     ],
 )
 def test_a_failure_stays_in_its_row(behaviour: str, says: str) -> None:
-    good, broken, other = run(
-        contender("good"), contender("broken", behaviour), contender("other")
-    ).results
+    good, broken, other = run(spec("good"), spec("broken", behaviour), spec("other")).results
     assert good.ratio == 1
     assert len(other.times_ms) == 12
     assert broken.p50_ms is None
@@ -97,14 +95,14 @@ def test_a_failure_stays_in_its_row(behaviour: str, says: str) -> None:
 
 
 def test_a_warning_tells_who_is_out_before_the_rounds() -> None:
-    progress = Silent()
-    run(contender("good"), contender("broken", "absent"), progress=progress)
+    progress = SilentProgress()
+    run(spec("good"), spec("broken", "absent"), progress=progress)
     assert progress.warnings == ["broken is out: there is no such thing"]
 
 
 def test_a_contender_that_hangs_is_out_in_time() -> None:
     options = BenchOptions(rounds=1, runs=1, pause_s=0, timeout_s=2)
-    hanging, good = run(contender("hanging", "hang"), contender("g"), options=options).results
+    hanging, good = run(spec("hanging", "hang"), spec("g"), options=options).results
     assert hanging.error == "hanging gave no answer for 2 s"
     assert good.ratio is None  # there is nothing to hold it against
     assert len(good.times_ms) == 1
@@ -113,10 +111,10 @@ def test_a_contender_that_hangs_is_out_in_time() -> None:
 def test_turns_go_back_and_forth_with_a_pause_before_each() -> None:
     pauses: list[float] = []
     bench(
-        [contender("a"), contender("b")],
+        [spec("a"), spec("b")],
         BenchOptions(rounds=2, runs=1, pause_s=0.25),
         {},
-        Silent(),
+        SilentProgress(),
         factory=FACTORY,
         sleep=pauses.append,
     )
@@ -125,10 +123,10 @@ def test_turns_go_back_and_forth_with_a_pause_before_each() -> None:
 
 @pytest.mark.parametrize(("load", "warnings"), [(0.9, 0), (1.1, 1), (None, 0)])
 def test_a_busy_machine_is_warned_of(load: float | None, warnings: int) -> None:
-    progress = Silent()
+    progress = SilentProgress()
     environment = {"load": load, "usable_cores": 2}
     options = BenchOptions(rounds=1, runs=1, warmup=0, settle=0, pause_s=0)
-    bench([contender("a")], options, environment, progress, factory=FACTORY)
+    bench([spec("a")], options, environment, progress, factory=FACTORY)
     assert len(progress.warnings) == warnings
 
 
@@ -136,7 +134,7 @@ def test_contenders_of_one_name_or_none_are_refused() -> None:
     with pytest.raises(UsageError, match="none given"):
         run()
     with pytest.raises(UsageError, match="apart: a, a"):
-        run(contender("a"), contender("a"))
+        run(spec("a"), spec("a"))
 
 
 @pytest.mark.parametrize(
@@ -148,14 +146,14 @@ def test_options_that_time_nothing_are_refused(wrong: dict[str, Any]) -> None:
 
 
 SCRIPT = """
-from hrvit_deploy.measure.bench import BenchOptions, bench
+from hrvit_deploy.measure.latency.bench import BenchOptions, bench
 from hrvit_deploy.progress import Silent
-from hrvit_deploy.runners.contender import Contender, ContenderKind
+from hrvit_deploy.runners.spec import RunnerSpec, RunnerKind
 folder = {folder!r}
 bench(
     [
-        Contender("sleeper", ContenderKind.ONNX, "sleep:1", checkpoint=folder),
-        Contender("hanging", ContenderKind.ONNX, "hang", checkpoint=folder),
+        RunnerSpec("sleeper", RunnerKind.ONNX, "sleep:1", checkpoint=folder),
+        RunnerSpec("hanging", RunnerKind.ONNX, "hang", checkpoint=folder),
     ],
     BenchOptions(), {{}}, Silent(), factory={factory!r},
 )

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from hrvit_deploy.errors import UsageError
 from hrvit_deploy.images import NamedImage, prepare
-from hrvit_deploy.measure import decide as deciding
-from hrvit_deploy.measure.decide import label_maps, probabilities
-from hrvit_deploy.measure.fit import Fit, FitOptions, parse_scales, parse_stride
-from hrvit_deploy.measure.sheets import fill_up, resized, window_starts
-from hrvit_deploy.measure.verify import Side
+from hrvit_deploy.inference import postprocess as deciding
+from hrvit_deploy.inference.fit import Fit, FitOptions, parse_scales, parse_stride
+from hrvit_deploy.inference.postprocess import label_maps, probabilities
+from hrvit_deploy.inference.prepared_runner import PreparedRunner
+from hrvit_deploy.inference.score_maps import fill_up, resized, window_starts
 from hrvit_deploy.options import ImageSize, OutputFormat, Task
 
 SLIDE = FitOptions(Fit.SLIDE)
@@ -28,7 +28,7 @@ def picture(height: int, width: int, seed: int = 0) -> NamedImage:
     return NamedImage(f"{seed}.png", pixels)
 
 
-def decided(asked: Side, image: NamedImage, fit: FitOptions, size: Any = None) -> Any:
+def decided(asked: PreparedRunner, image: NamedImage, fit: FitOptions, size: Any = None) -> Any:
     target = ImageSize(*(size or image.pixels.shape[:2]))
     (labels,) = label_maps(asked, [image], [target], fit, CLASSES)
     assert labels.shape == target

@@ -11,7 +11,7 @@ from pathlib import Path
 import small_artefacts
 
 from hrvit_deploy.artefact import Engine, Graph, Kind, plain
-from hrvit_deploy.measure.inspect import describe
+from hrvit_deploy.report.inspect import describe
 
 
 def test_a_graph_is_told_with_its_most_frequent_operators_first(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ for name in ("onnx", "torch", "onnxruntime", "tensorrt", "matplotlib"):
     sys.modules[name] = None
 from pathlib import Path
 from hrvit_deploy.artefact import open_artefact
-from hrvit_deploy.measure.inspect import describe
+from hrvit_deploy.report.inspect import describe
 print(describe(open_artefact(Path({str(made.path)!r}))).nodes)
 """
     done = subprocess.run(

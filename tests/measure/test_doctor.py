@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hrvit_deploy.measure import doctor
-from hrvit_deploy.measure.doctor import Finding, Library, Status, diagnose, examine
-from hrvit_deploy.measure.probe import probe
+from hrvit_deploy.report import doctor
+from hrvit_deploy.report.doctor import Finding, Library, Status, diagnose, examine
+from hrvit_deploy.report.probe import probe
 
 GOOD = Finding("", Status.OK)
 NAMES = [library.name for library in doctor.LIBRARIES]

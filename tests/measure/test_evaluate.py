@@ -23,30 +23,30 @@ from hrvit_deploy.classes import class_set
 from hrvit_deploy.datasets import VOID, Dataset, Layout, find_dataset, read_labels
 from hrvit_deploy.errors import InputError, UsageError
 from hrvit_deploy.images import NamedImage, load_image
-from hrvit_deploy.measure.decide import label_maps, probabilities
-from hrvit_deploy.measure.evaluate import (
+from hrvit_deploy.inference.fit import Fit, FitOptions
+from hrvit_deploy.inference.postprocess import label_maps, probabilities
+from hrvit_deploy.inference.prepared_runner import PreparedRunner
+from hrvit_deploy.measure.accuracy.evaluate import (
     EvaluateOptions,
     Evaluation,
     evaluate,
-    evaluate_contender,
+    evaluate_artefact,
 )
-from hrvit_deploy.measure.fit import Fit, FitOptions
-from hrvit_deploy.measure.verify import Side
 from hrvit_deploy.options import ImageSize
-from hrvit_deploy.pipeline import contender_for
-from hrvit_deploy.progress import Silent
-from hrvit_deploy.runners.contender import InferencePrecision, Provider
+from hrvit_deploy.pipeline.stages import spec_for
+from hrvit_deploy.progress import SilentProgress
+from hrvit_deploy.runners.spec import InferencePrecision, Provider
 
 NAMES = class_set(["wall", "sky", "tree", "road", "door"])
 
 
-def judged(data: Dataset | Path, asked: Side, **options: Any) -> Evaluation:
+def judged(data: Dataset | Path, asked: PreparedRunner, **options: Any) -> Evaluation:
     dataset = data if isinstance(data, Dataset) else find_dataset(data)
-    return evaluate(asked, dataset, NAMES, EvaluateOptions(**options), Silent())
+    return evaluate(asked, dataset, NAMES, EvaluateOptions(**options), SilentProgress())
 
 
 def maps_of(
-    dataset: Dataset, asked: Side, fit: FitOptions
+    dataset: Dataset, asked: PreparedRunner, fit: FitOptions
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """All labels, and all predictions for them."""
     truths, answers = [], []
@@ -101,7 +101,7 @@ def test_classification_is_as_torchmetrics_has_it(tmp_path: Path) -> None:
     wide = np.random.default_rng(0).normal(size=(9, CLASSES)).astype(np.float32)
     names = class_set(map(str, range(9)))
     asked = side(lambda batch: whole(batch) @ wide.T, batch=4)
-    found = evaluate(asked, dataset, names, EvaluateOptions(), Silent())
+    found = evaluate(asked, dataset, names, EvaluateOptions(), SilentProgress())
 
     images = [NamedImage("", load_image(sample.image)) for sample in dataset.samples]
     shares = torch.from_numpy(np.stack(list(probabilities(asked, images, FitOptions()))))
@@ -200,19 +200,19 @@ def test_a_classifier_takes_no_windows(tmp_path: Path) -> None:
 
 
 def test_an_artefact_is_judged_on_data_for_its_task(tmp_path: Path) -> None:
-    contender = contender_for(artefact(tmp_path))
+    spec = spec_for(artefact(tmp_path))
     names = ("reddish", "greenish", "bluish")
     for index, name in enumerate(names):
         pixels = np.full((SIZE.height, SIZE.width, 3), 60, np.uint8)
         pixels[..., index] = 220
         labelled.save(tmp_path / "data" / f"{index}-{name}" / "a.png", pixels)
-    found = evaluate_contender(contender, tmp_path / "data", EvaluateOptions(), Silent())
+    found = evaluate_artefact(spec, tmp_path / "data", EvaluateOptions(), SilentProgress())
     assert found.score == 1
     assert found.classes.names == ("0-reddish", "1-greenish", "2-bluish")
     assert found.runner == "onnxruntime-cpu"
     labelled.ade20k(tmp_path / "maps")
     with pytest.raises(InputError, match="laid out as ade20k, to segment"):
-        evaluate_contender(contender, tmp_path / "maps", EvaluateOptions(), Silent())
+        evaluate_artefact(spec, tmp_path / "maps", EvaluateOptions(), SilentProgress())
 
 
 def test_counts_are_kept_apart_by_what_computed_them(
@@ -224,15 +224,15 @@ def test_counts_are_kept_apart_by_what_computed_them(
         told.append(str(about))
         return "key"
 
-    monkeypatch.setattr("hrvit_deploy.measure.evaluate.key_of", key_of)
+    monkeypatch.setattr("hrvit_deploy.measure.accuracy.evaluate.key_of", key_of)
     made, data = artefact(tmp_path), labelled.imagenet(tmp_path / "data", each=1)
     for how in (
         {"provider": Provider.CPU},
         {"provider": Provider.OPENVINO},
         {"provider": Provider.OPENVINO, "inference_precision": InferencePrecision.DEVICE},
     ):
-        contender = contender_for(made, threads=1, **how)
+        spec = spec_for(made, threads=1, **how)
         state = tmp_path / "state"
-        found = evaluate_contender(contender, data, EvaluateOptions(), Silent(), state=state)
+        found = evaluate_artefact(spec, data, EvaluateOptions(), SilentProgress(), state=state)
         assert found.runner.startswith("openvino" if len(told) > 1 else "onnxruntime")
     assert len(set(told)) == 3

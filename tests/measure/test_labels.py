@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from hrvit_deploy.measure.labels import UNDECIDED, enlarge, labels_of
+from hrvit_deploy.inference.labels import UNDECIDED, enlarge, labels_of
 from hrvit_deploy.options import ImageSize, OutputFormat
 
 SIZE = ImageSize(32, 64)

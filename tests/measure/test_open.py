@@ -10,18 +10,19 @@ import small_artefacts
 
 from hrvit_deploy.errors import ArtefactError
 from hrvit_deploy.images import samples
-from hrvit_deploy.measure.bench import BenchOptions, bench
-from hrvit_deploy.measure.gates import GATES
-from hrvit_deploy.measure.open import open_contender
-from hrvit_deploy.measure.verify import DYNAMIC_BATCH, side_of, verify
+from hrvit_deploy.inference.open import open_for_timing
+from hrvit_deploy.inference.prepared_runner import DYNAMIC_BATCH, PreparedRunner
+from hrvit_deploy.measure.latency.bench import BenchOptions, bench
+from hrvit_deploy.measure.parity.gates import GATES
+from hrvit_deploy.measure.parity.verify import verify
 from hrvit_deploy.options import ImageSize, Precision
-from hrvit_deploy.progress import Silent
-from hrvit_deploy.runners.contender import Contender, ContenderKind
+from hrvit_deploy.progress import SilentProgress
 from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
+from hrvit_deploy.runners.spec import RunnerKind, RunnerSpec
 
 
-def contender(path: Path, batch: int = 1) -> Contender:
-    return Contender("small", ContenderKind.ONNX, str(path), threads=1, batch=batch)
+def spec(path: Path, batch: int = 1) -> RunnerSpec:
+    return RunnerSpec("small", RunnerKind.ONNX, str(path), threads=1, batch=batch)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_the_batch_is_the_graph_s_or_the_one_asked_for(
     tmp_path: Path, of_graph: int | str, asked: int, fed: int
 ) -> None:
     made = small_artefacts.artefact(tmp_path, batch=of_graph)
-    runner, inputs = open_contender(contender(made.path, asked))
+    runner, inputs = open_for_timing(spec(made.path, asked))
     with runner:
         assert inputs["image"].shape == (fed, 3, 32, 32)
         assert runner.run(inputs)["logits"].shape == (fed, 3)
@@ -39,7 +40,7 @@ def test_the_batch_is_the_graph_s_or_the_one_asked_for(
 
 def test_the_noise_is_the_same_everywhere(tmp_path: Path) -> None:
     made = small_artefacts.artefact(tmp_path)
-    first, second = (open_contender(contender(made.path, 2))[1]["image"] for _ in range(2))
+    first, second = (open_for_timing(spec(made.path, 2))[1]["image"] for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert (first[0] != first[1]).any()
 
@@ -47,7 +48,7 @@ def test_the_noise_is_the_same_everywhere(tmp_path: Path) -> None:
 def test_an_artefact_is_benched_in_a_process_of_its_own(tmp_path: Path) -> None:
     made = small_artefacts.artefact(tmp_path)
     options = BenchOptions(rounds=2, runs=3, warmup=1, settle=0, pause_s=0)
-    [row] = bench([contender(made.path)], options, {}, Silent()).results
+    [row] = bench([spec(made.path)], options, {}, SilentProgress()).results
     assert not row.error
     assert len(row.times_ms) == 6
     assert row.settings["provider"] == "cpu"
@@ -57,7 +58,7 @@ def test_a_changed_artefact_is_out_with_its_reason(tmp_path: Path) -> None:
     made = small_artefacts.artefact(tmp_path)
     made.path.write_bytes(made.path.read_bytes() + b"\0")
     with pytest.raises(ArtefactError, match="SHA-256"):
-        open_contender(contender(made.path))
+        open_for_timing(spec(made.path))
 
 
 @pytest.mark.parametrize("batch", ["batch", 1, 3])
@@ -68,14 +69,14 @@ def test_an_artefact_is_verified_against_another(tmp_path: Path, batch: int | st
     ours = small_artefacts.artefact(folders[0], batch=batch)
     theirs = small_artefacts.artefact(folders[1], batch=1)
     with OnnxRuntimeRunner(ours.path) as one, OnnxRuntimeRunner(theirs.path) as other:
-        candidate = side_of(ours.manifest, one)
+        candidate = PreparedRunner.of(ours.manifest, one)
         assert candidate.batch == (DYNAMIC_BATCH if batch == "batch" else batch)
         verdict = verify(
             candidate,
-            side_of(theirs.manifest, other),
+            PreparedRunner.of(theirs.manifest, other),
             samples(5, ImageSize(32, 32)),
             GATES[Precision.FP32],
-            Silent(),
+            SilentProgress(),
             total=5,
         )
     assert verdict.passed

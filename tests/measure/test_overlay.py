@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageFont
 
 from hrvit_deploy.classes import class_set, known_classes
-from hrvit_deploy.measure.overlay import (
+from hrvit_deploy.inference.overlay import (
     INK,
     PAPER,
     Entry,

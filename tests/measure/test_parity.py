@@ -15,10 +15,10 @@ from hypothesis.extra import numpy as arrays
 
 from hrvit_deploy.artefact import Parity, plain
 from hrvit_deploy.errors import InputError, UsageError
-from hrvit_deploy.measure import parity
-from hrvit_deploy.measure.gates import GATES, Gates
-from hrvit_deploy.measure.labels import Labels
-from hrvit_deploy.measure.parity import Agreement, Errors, judge_labels, judge_scores
+from hrvit_deploy.inference.labels import Labels
+from hrvit_deploy.measure.parity import errors as parity
+from hrvit_deploy.measure.parity.errors import Agreement, Errors, compare_labels, compare_scores
+from hrvit_deploy.measure.parity.gates import GATES, Gates
 from hrvit_deploy.options import Precision
 
 LOOSE = Gates(max_error=10, mean_error=10, cosine=0, agreement=0)
@@ -89,7 +89,7 @@ def test_the_cosine_at_its_corners(candidate: Any, reference: Any, cosine: float
 def test_a_perfect_answer_passes_every_gate() -> None:
     scores = [[1.0, 2.0, -3.0]]
     strict = Gates(max_error=0, mean_error=0, cosine=1, agreement=1)
-    verdict = judge_scores(errors_of(scores, scores), agreeing(3, 3), strict, "eager", 1)
+    verdict = compare_scores(errors_of(scores, scores), agreeing(3, 3), strict, "eager", 1)
     assert verdict.passed
     assert (verdict.reference, verdict.images, verdict.note) == ("eager", 1, "")
 
@@ -97,7 +97,7 @@ def test_a_perfect_answer_passes_every_gate() -> None:
 def test_gates_stand_in_the_units_of_what_they_limit() -> None:
     reference = [0.0, 4.0]  # deviation 2
     gates = dataclasses.replace(LOOSE, max_error=0.5, mean_error=0.25)
-    verdict = judge_scores(errors_of([1, 4], reference), agreeing(1, 1), gates, "eager", 1)
+    verdict = compare_scores(errors_of([1, 4], reference), agreeing(1, 1), gates, "eager", 1)
     assert verdict.gates == {"max_abs": 1, "mean_abs": 0.5, "cosine": 0, "agreement": 0}
     assert (verdict.max_abs, verdict.mean_abs) == (1, 0.5)
     assert verdict.passed
@@ -114,7 +114,7 @@ def test_gates_stand_in_the_units_of_what_they_limit() -> None:
 )
 def test_each_gate_alone_can_fail(change: dict[str, float], says: str) -> None:
     gates = dataclasses.replace(LOOSE, **change)
-    verdict = judge_scores(errors_of([1, 4], [0, 4]), agreeing(3, 4), gates, "eager", 1)
+    verdict = compare_scores(errors_of([1, 4], [0, 4]), agreeing(3, 4), gates, "eager", 1)
     assert not verdict.passed
     assert verdict.note == says
 
@@ -125,7 +125,7 @@ def test_scores_that_are_no_numbers_fail_and_are_named(bad: float) -> None:
     errors.add("first.jpg", np.ones(3, np.float32), np.ones(3, np.float32))
     errors.add("second.jpg", np.array([1, bad], np.float32), np.ones(2, np.float32))
     errors.add("third.jpg", np.array([bad, bad], np.float32), np.ones(2, np.float32))
-    verdict = judge_scores(errors, agreeing(1, 1), LOOSE, "eager", 3)
+    verdict = compare_scores(errors, agreeing(1, 1), LOOSE, "eager", 3)
     assert not verdict.passed
     assert verdict.note == "3 of 7 scores are NaN or infinite, first in second.jpg"
     # A sidecar is JSON, which knows neither NaN nor infinity.
@@ -133,13 +133,13 @@ def test_scores_that_are_no_numbers_fail_and_are_named(bad: float) -> None:
 
 
 def test_nothing_but_nan_fails_without_a_number() -> None:
-    verdict = judge_scores(errors_of([np.nan] * 2, [1, 2]), agreeing(0, 1), LOOSE, "eager", 1)
+    verdict = compare_scores(errors_of([np.nan] * 2, [1, 2]), agreeing(0, 1), LOOSE, "eager", 1)
     assert not verdict.passed
     assert verdict.cosine == 0
 
 
 def test_a_reference_that_is_no_number_fails_too() -> None:
-    verdict = judge_scores(errors_of([1], [np.nan]), agreeing(1, 1), LOOSE, "eager", 1)
+    verdict = compare_scores(errors_of([1], [np.nan]), agreeing(1, 1), LOOSE, "eager", 1)
     assert not verdict.passed
 
 
@@ -157,7 +157,7 @@ def test_undecided_agrees_with_nothing() -> None:
 
 
 def test_decisions_alone_have_one_gate() -> None:
-    verdict = judge_labels(agreeing(3, 4), dataclasses.replace(LOOSE, agreement=0.8), "e", 1)
+    verdict = compare_labels(agreeing(3, 4), dataclasses.replace(LOOSE, agreement=0.8), "e", 1)
     assert verdict == Parity(
         reference="e",
         images=1,
@@ -169,7 +169,7 @@ def test_decisions_alone_have_one_gate() -> None:
         gates={"agreement": 0.8},
         note="agreement 0.75 is below its gate 0.8",
     )
-    assert judge_labels(agreeing(4, 4), GATES[Precision.FP32], "e", 1).max_abs == 0
+    assert compare_labels(agreeing(4, 4), GATES[Precision.FP32], "e", 1).max_abs == 0
     assert plain(verdict)["passed"] is False
 
 

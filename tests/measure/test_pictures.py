@@ -8,7 +8,7 @@ import labelled
 import pytest
 
 from hrvit_deploy.errors import InputError
-from hrvit_deploy.measure.pictures import name_pictures
+from hrvit_deploy.inference.output_names import name_outputs
 
 
 def images(folder: Path, *names: str) -> Path:
@@ -18,7 +18,7 @@ def images(folder: Path, *names: str) -> Path:
 
 
 def names(*given: Path, out: Path = Path("predictions")) -> list[str]:
-    return [picture.name for picture in name_pictures(given, out)]
+    return [picture.name for picture in name_outputs(given, out)]
 
 
 def test_a_file_is_called_after_itself_and_a_folder_is_mirrored(tmp_path: Path) -> None:

@@ -12,15 +12,15 @@ import pytest
 from PIL import Image
 
 from hrvit_deploy.errors import ArtefactError, MissingDependency
-from hrvit_deploy.measure.bench import BenchOptions, BenchReport, BenchResult
-from hrvit_deploy.measure.plots import (
+from hrvit_deploy.measure.accuracy.sensitivity import Damage, Sensitivity
+from hrvit_deploy.measure.latency.bench import BenchOptions, BenchReport, BenchResult
+from hrvit_deploy.options import Group
+from hrvit_deploy.report.plots import (
     environment_line,
     plot_bench,
     plot_sensitivity,
     short_name,
 )
-from hrvit_deploy.measure.sensitivity import Damage, Sensitivity
-from hrvit_deploy.options import Group
 
 ENVIRONMENT = {
     "date": "2026-01-31T10:00",
@@ -95,7 +95,7 @@ def test_without_matplotlib_the_error_says_so(
 
 
 def test_importing_the_module_loads_no_matplotlib() -> None:
-    code = "import sys, hrvit_deploy.measure.plots; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, hrvit_deploy.report.plots; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

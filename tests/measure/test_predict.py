@@ -13,12 +13,12 @@ from PIL import Image
 
 from hrvit_deploy.classes import class_set
 from hrvit_deploy.errors import UsageError
-from hrvit_deploy.measure.fit import Fit, FitOptions
-from hrvit_deploy.measure.pictures import name_pictures
-from hrvit_deploy.measure.predict import Predictions, PredictOptions, predict
-from hrvit_deploy.measure.verify import Side
+from hrvit_deploy.inference.fit import Fit, FitOptions
+from hrvit_deploy.inference.output_names import name_outputs
+from hrvit_deploy.inference.predict import Predictions, PredictOptions, predict
+from hrvit_deploy.inference.prepared_runner import PreparedRunner
 from hrvit_deploy.options import Task
-from hrvit_deploy.progress import Silent
+from hrvit_deploy.progress import SilentProgress
 
 NAMES = class_set(["wall", "sky", "tree", "road", "door"])
 
@@ -26,18 +26,18 @@ NAMES = class_set(["wall", "sky", "tree", "road", "door"])
 def predicted(
     out: Path,
     *given: Path,
-    asked: Side | None = None,
+    asked: PreparedRunner | None = None,
     task: Task = Task.SEGMENT,
     **options: Any,
 ) -> Predictions:
-    pictures = name_pictures(given, out)
+    pictures = name_outputs(given, out)
     return predict(
         asked or side(),
         task,
         NAMES,
         pictures,
         PredictOptions(out=out, **options),
-        progress=Silent(),
+        progress=SilentProgress(),
     )
 
 
@@ -151,7 +151,7 @@ def test_nothing_is_left_half_written(tmp_path: Path, monkeypatch: pytest.Monkey
         raise KeyboardInterrupt
 
     path = save(tmp_path / "a.png", picture())
-    monkeypatch.setattr("hrvit_deploy.measure.predict.index_image", stop)
+    monkeypatch.setattr("hrvit_deploy.inference.predict.index_image", stop)
     with pytest.raises(KeyboardInterrupt):
         predicted(tmp_path / "out", path)
     assert list((tmp_path / "out").iterdir()) == []

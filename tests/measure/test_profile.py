@@ -9,23 +9,23 @@ import pytest
 import small_artefacts
 
 from hrvit_deploy.errors import RunnerError, UsageError
-from hrvit_deploy.measure.open import open_contender
-from hrvit_deploy.measure.profile import SLOWEST, UNTYPED, profile, summarize
-from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
+from hrvit_deploy.inference.open import open_for_timing
+from hrvit_deploy.measure.latency.profile import SLOWEST, UNTYPED, profile, summarize
 from hrvit_deploy.runners.onnxruntime_ import read_trace
 from hrvit_deploy.runners.protocol import NodeTime
+from hrvit_deploy.runners.spec import Provider, RunnerKind, RunnerSpec
 
 
-def contender(
-    folder: Path, provider: Provider = Provider.CPU, kind: ContenderKind = ContenderKind.ONNX
-) -> Contender:
+def spec(
+    folder: Path, provider: Provider = Provider.CPU, kind: RunnerKind = RunnerKind.ONNX
+) -> RunnerSpec:
     made = small_artefacts.artefact(folder)
-    return Contender("small", kind, str(made.path), provider, threads=1)
+    return RunnerSpec("small", kind, str(made.path), provider, threads=1)
 
 
 @pytest.mark.parametrize("provider", [Provider.CPU, Provider.OPENVINO])
 def test_every_node_of_a_graph_is_timed(tmp_path: Path, provider: Provider) -> None:
-    one = contender(tmp_path, provider)
+    one = spec(tmp_path, provider)
 
     found = profile(one, warmup=1, runs=3)
 
@@ -46,14 +46,14 @@ def test_every_node_of_a_graph_is_timed(tmp_path: Path, provider: Provider) -> N
 
 @pytest.mark.parametrize("provider", [Provider.CPU, Provider.OPENVINO])
 def test_a_runner_not_opened_for_it_tells_no_times(tmp_path: Path, provider: Provider) -> None:
-    runner, inputs = open_contender(contender(tmp_path, provider))
+    runner, inputs = open_for_timing(spec(tmp_path, provider))
     with runner, pytest.raises(RunnerError, match="not profiled"):
         runner.node_times(inputs, 1)  # type: ignore[attr-defined]
 
 
 def test_networks_in_pytorch_have_no_nodes(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no nodes"):
-        profile(contender(tmp_path, kind=ContenderKind.EAGER))
+        profile(spec(tmp_path, kind=RunnerKind.EAGER))
 
 
 def test_the_time_of_a_type_is_that_of_its_nodes() -> None:

@@ -12,20 +12,20 @@ from labelled import ade20k, imagenet
 from numpy.typing import NDArray
 
 from hrvit_deploy.artefact import Artefact, open_artefact
-from hrvit_deploy.calib.policy import Product
-from hrvit_deploy.calib.switches import SWITCHES
 from hrvit_deploy.errors import InputError
 from hrvit_deploy.images import NamedImage
-from hrvit_deploy.measure.sensitivity import (
+from hrvit_deploy.inference.prepared_runner import PreparedRunner
+from hrvit_deploy.measure.accuracy.sensitivity import (
     Labelled,
     SwitchedRunner,
     agreement_of,
     labelled_images,
     measure_sensitivity,
 )
-from hrvit_deploy.measure.verify import side_of
 from hrvit_deploy.options import Group, ImageSize
-from hrvit_deploy.progress import Silent
+from hrvit_deploy.progress import SilentProgress
+from hrvit_deploy.quantization.products import Product
+from hrvit_deploy.quantization.switches import SWITCHES
 from hrvit_deploy.runners.protocol import Closing, Inputs, Outputs
 
 PRODUCTS = [Product(name, Group.LINEAR, ()) for name in ("harmless", "small", "large")]
@@ -66,7 +66,7 @@ def test_products_are_ranked_by_what_they_cost_alone(artefact: Artefact) -> None
     runner = SwitchedRunner(fake, len(PRODUCTS))
 
     found = measure_sensitivity(
-        artefact.manifest, runner, PRODUCTS, [Labelled(image(0))], Silent(), total=1
+        artefact.manifest, runner, PRODUCTS, [Labelled(image(0))], SilentProgress(), total=1
     )
 
     assert [damage.name for damage in found.damages] == ["large", "small", "harmless"]
@@ -84,7 +84,12 @@ def test_labels_give_the_metric_of_the_task(artefact: Artefact) -> None:
     truth[:, :32] = -1
 
     found = measure_sensitivity(
-        artefact.manifest, runner, PRODUCTS, [Labelled(image(0), truth)], Silent(), total=1
+        artefact.manifest,
+        runner,
+        PRODUCTS,
+        [Labelled(image(0), truth)],
+        SilentProgress(),
+        total=1,
     )
 
     assert found.metric == "miou"
@@ -98,12 +103,12 @@ def test_labels_give_the_metric_of_the_task(artefact: Artefact) -> None:
 def test_no_image_is_an_error(artefact: Artefact) -> None:
     runner = SwitchedRunner(FakeSwitches(), len(PRODUCTS))
     with pytest.raises(InputError, match="no image to measure on"):
-        measure_sensitivity(artefact.manifest, runner, PRODUCTS, [], Silent(), total=0)
+        measure_sensitivity(artefact.manifest, runner, PRODUCTS, [], SilentProgress(), total=0)
 
 
 def test_agreement_is_with_everything_off(artefact: Artefact) -> None:
     runner = SwitchedRunner(FakeSwitches(), len(PRODUCTS))
-    side = replace(side_of(artefact.manifest, runner), batch=1)
+    side = replace(PreparedRunner.of(artefact.manifest, runner), batch=1)
     images = [image(0), image(1)]
     assert agreement_of(side, [True, False, False], images) == 1
     assert agreement_of(side, [True, False, True], images) < 0.9

@@ -13,10 +13,11 @@ import pytest
 from hrvit_deploy.artefact import Preparation
 from hrvit_deploy.errors import InputError, RunnerError
 from hrvit_deploy.images import NamedImage
-from hrvit_deploy.measure.gates import GATES, Gates
-from hrvit_deploy.measure.verify import Side, verify
+from hrvit_deploy.inference.prepared_runner import PreparedRunner
+from hrvit_deploy.measure.parity.gates import GATES, Gates
+from hrvit_deploy.measure.parity.verify import verify
 from hrvit_deploy.options import ImageSize, InputFormat, OutputFormat, Precision
-from hrvit_deploy.progress import Silent
+from hrvit_deploy.progress import SilentProgress
 from hrvit_deploy.runners.protocol import Closing, Inputs, Outputs
 
 PLAIN = Preparation(ImageSize(32, 32), mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -45,8 +46,8 @@ def colours(batch: Any) -> Any:
     return batch.mean(axis=(2, 3))
 
 
-def side(network: Network = colours, **changes: Any) -> Side:
-    return replace(Side(FakeRunner(network), PLAIN, OutputFormat.LOGITS), **changes)
+def side(network: Network = colours, **changes: Any) -> PreparedRunner:
+    return replace(PreparedRunner(FakeRunner(network), PLAIN, OutputFormat.LOGITS), **changes)
 
 
 def pictures(count: int) -> list[NamedImage]:
@@ -57,8 +58,10 @@ def pictures(count: int) -> list[NamedImage]:
     ]
 
 
-def compare(candidate: Side, reference: Side, count: int = 5, gates: Gates = FLOAT32) -> Any:
-    return verify(candidate, reference, pictures(count), gates, Silent())
+def compare(
+    candidate: PreparedRunner, reference: PreparedRunner, count: int = 5, gates: Gates = FLOAT32
+) -> Any:
+    return verify(candidate, reference, pictures(count), gates, SilentProgress())
 
 
 def test_equal_networks_pass() -> None:
@@ -151,7 +154,7 @@ def test_images_are_taken_one_by_one() -> None:
             assert len(candidate.runner.fed) == alive  # type: ignore[attr-defined]
 
     candidate = side()
-    assert verify(candidate, side(), watched(), FLOAT32, Silent()).images == 4
+    assert verify(candidate, side(), watched(), FLOAT32, SilentProgress()).images == 4
 
 
 def test_no_images_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""What happens inside a contender's process, without one."""
+"""What happens inside a candidate's process, without one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from hrvit_deploy.artefact import plain
-from hrvit_deploy.measure import worker
-from hrvit_deploy.runners.contender import Contender, ContenderKind
+from hrvit_deploy.measure.latency import worker
 from hrvit_deploy.runners.protocol import Closing, Inputs, Outputs
+from hrvit_deploy.runners.spec import RunnerKind, RunnerSpec
 
 
 class Counting(Closing):
@@ -19,7 +19,7 @@ class Counting(Closing):
     device = "cuda"
 
     def __init__(self) -> None:
-        self.settings: dict[str, Any] = {"kind": ContenderKind.PLAN}
+        self.settings: dict[str, Any] = {"kind": RunnerKind.PLAN}
         self.runs = 0
         self.closed = False
 
@@ -31,7 +31,7 @@ class Counting(Closing):
         self.closed = True
 
 
-PLAN = Contender("plan", ContenderKind.PLAN, "a.plan")
+PLAN = RunnerSpec("plan", RunnerKind.PLAN, "a.plan")
 INPUTS = {"image": np.zeros((3, 2), np.float32)}
 
 
@@ -42,7 +42,7 @@ def test_runs_are_timed_by_the_clock_given() -> None:
 
 def test_settling_runs_are_not_timed() -> None:
     runner = Counting()
-    bench = worker.Bench(PLAN, lambda contender: (runner, INPUTS))
+    bench = worker.Bench(PLAN, lambda spec: (runner, INPUTS))
     answer = bench.run(settle=3, count=2)
     assert runner.runs == 5
     assert len(answer["times_ms"]) == 2
@@ -55,14 +55,14 @@ def test_gpu_memory_is_what_opening_and_warming_up_added(
 ) -> None:
     looks = iter([100.0, 750.0, 9000.0])
     monkeypatch.setattr(worker, "gpu_used_mib", lambda: next(looks))
-    bench = worker.Bench(PLAN, lambda contender: (Counting(), INPUTS))
-    # Later rounds run beside other contenders' memory and must not count it.
+    bench = worker.Bench(PLAN, lambda spec: (Counting(), INPUTS))
+    # Later rounds run beside other candidates' memory and must not count it.
     assert [bench.run(0, 1)["gpu_mib"] for _ in range(2)] == [650.0, 650.0]
 
 
 def test_without_nvidia_smi_gpu_memory_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "gpu_used_mib", lambda: None)
-    bench = worker.Bench(PLAN, lambda contender: (Counting(), INPUTS))
+    bench = worker.Bench(PLAN, lambda spec: (Counting(), INPUTS))
     assert bench.run(0, 1)["gpu_mib"] is None
 
 

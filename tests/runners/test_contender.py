@@ -1,4 +1,4 @@
-"""Contenders are plain data and refuse what cannot be run."""
+"""Candidates are plain data and refuse what cannot be run."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import msgspec
 import pytest
 
 from hrvit_deploy.errors import UsageError
-from hrvit_deploy.runners.contender import (
-    Contender,
-    ContenderKind,
+from hrvit_deploy.runners.spec import (
     InferencePrecision,
     Provider,
+    RunnerKind,
+    RunnerSpec,
 )
 
 FAST = InferencePrecision.DEVICE
 
 
-def onnx(provider: Provider, **options: Any) -> Contender:
-    return Contender("onnx", ContenderKind.ONNX, "a.onnx", provider, **options)
+def onnx(provider: Provider, **options: Any) -> RunnerSpec:
+    return RunnerSpec("onnx", RunnerKind.ONNX, "a.onnx", provider, **options)
 
 
 @pytest.mark.parametrize(
@@ -29,14 +29,14 @@ def onnx(provider: Provider, **options: Any) -> Contender:
         onnx(Provider.OPENVINO, inference_precision=FAST),
     ],
 )
-def test_a_contender_survives_json(contender: Contender) -> None:
-    assert msgspec.json.decode(msgspec.json.encode(contender), type=Contender) == contender
+def test_a_contender_survives_json(spec: RunnerSpec) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=RunnerSpec) == spec
 
 
 @pytest.mark.parametrize("wrong", [{"threads": 0}, {"batch": 0}])
 def test_nothing_runs_on_nothing(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=r"eager cannot run"):
-        Contender("eager", ContenderKind.EAGER, "a.onnx", **wrong)
+        RunnerSpec("eager", RunnerKind.EAGER, "a.onnx", **wrong)
 
 
 def test_providers_know_their_device() -> None:
@@ -49,8 +49,8 @@ def test_providers_know_their_device() -> None:
 
 
 def test_plans_run_on_a_gpu_whatever_is_said() -> None:
-    assert Contender("plan", ContenderKind.PLAN, "a.plan").device == "cuda"
-    assert Contender("onnx", ContenderKind.ONNX, "a.onnx").device == "cpu"
+    assert RunnerSpec("plan", RunnerKind.PLAN, "a.plan").device == "cuda"
+    assert RunnerSpec("onnx", RunnerKind.ONNX, "a.onnx").device == "cpu"
 
 
 @pytest.mark.parametrize("provider", [p for p in Provider if p is not Provider.OPENVINO])
@@ -62,4 +62,4 @@ def test_only_openvino_is_told_what_to_compute_in(provider: Provider) -> None:
 
 def test_onnxruntime_on_a_cpu_rounds_as_narrow_graphs_say() -> None:
     assert [str(provider) for provider in Provider if onnx(provider).emulates] == ["cpu"]
-    assert not Contender("eager", ContenderKind.EAGER, "a.onnx").emulates
+    assert not RunnerSpec("eager", RunnerKind.EAGER, "a.onnx").emulates

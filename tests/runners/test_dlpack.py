@@ -14,8 +14,8 @@ import torch.utils.dlpack
 from numpy.typing import NDArray
 
 from hrvit_deploy.errors import RunnerError
-from hrvit_deploy.runners import dlpack
-from hrvit_deploy.runners.device_array import device_array
+from hrvit_deploy.runners.tensorrt import dlpack
+from hrvit_deploy.runners.tensorrt.device_array import device_array
 
 CUDA = (2, 0)
 
@@ -107,7 +107,7 @@ def test_what_is_handed_out_is_read_by_torch_and_numpy() -> None:
 def test_types_that_the_other_has_not_are_refused() -> None:
     with pytest.raises(RunnerError, match="DLPack has no complex64"):
         Lender(np.zeros(3, np.complex64)).__dlpack__()
-    with pytest.raises(RunnerError, match="5 of 64 bits in 1 lanes has no NumPy type"):
+    with pytest.raises(RunnerError, match="5 of 64 bits in 1 executions has no NumPy type"):
         dlpack.take(torch.zeros(3, dtype=torch.complex64).__dlpack__())
 
 

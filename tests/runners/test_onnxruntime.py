@@ -17,8 +17,8 @@ from onnx import TensorProto, helper
 
 from hrvit_deploy.errors import MissingDependency, RunnerError, UsageError
 from hrvit_deploy.runners import onnxruntime_
-from hrvit_deploy.runners.contender import Provider
 from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
+from hrvit_deploy.runners.spec import Provider
 
 Shape = list[int | str]
 

@@ -1,4 +1,4 @@
-"""A contender opens as what it is, and what moved or changed is refused."""
+"""A candidate opens as what it is, and what moved or changed is refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onnx import TensorProto
 from hrvit_deploy import graphs
 from hrvit_deploy.artefact import Artefact, Source, Weights, open_artefact, record, sha256_of
 from hrvit_deploy.errors import ArtefactError, CheckpointError
-from hrvit_deploy.export.stage import narrow_artefact
+from hrvit_deploy.export.stage import cast_artefact
 from hrvit_deploy.model.network import build_network, set_random_weights
 from hrvit_deploy.options import (
     ONNXRUNTIME_OPSET,
@@ -27,11 +27,11 @@ from hrvit_deploy.options import (
     Precision,
     Task,
 )
-from hrvit_deploy.progress import Silent
-from hrvit_deploy.runners.contender import Contender, ContenderKind, Provider
-from hrvit_deploy.runners.open_ import open_runner, preparation_for, runnable_graph
+from hrvit_deploy.progress import SilentProgress
+from hrvit_deploy.runners.open import open_runner, preparation_for, runnable_graph
 from hrvit_deploy.runners.reference import reference_network
 from hrvit_deploy.runners.rounding import round_everywhere
+from hrvit_deploy.runners.spec import Provider, RunnerKind, RunnerSpec
 from hrvit_deploy.runners.torch_ import CompiledRunner, EagerRunner
 
 IMAGE = floats(1, 3, *SIZE)
@@ -65,14 +65,14 @@ def trained(segmenter: Artefact, checkpoint: Path) -> Artefact:
     )
 
 
-def contender(
+def spec(
     artefact: Artefact,
-    kind: ContenderKind = ContenderKind.ONNX,
+    kind: RunnerKind = RunnerKind.ONNX,
     *,
     checkpoint: str = "",
     provider: Provider = Provider.CPU,
-) -> Contender:
-    return Contender(
+) -> RunnerSpec:
+    return RunnerSpec(
         "it",
         kind,
         str(artefact.path),
@@ -82,7 +82,7 @@ def contender(
     )
 
 
-def ask(what: Contender, image: NDArray[np.float32] = IMAGE) -> NDArray[np.float32]:
+def ask(what: RunnerSpec, image: NDArray[np.float32] = IMAGE) -> NDArray[np.float32]:
     with open_runner(what) as runner:
         logits: NDArray[np.float32] = runner.run({"image": image})["logits"]
     return logits
@@ -95,11 +95,11 @@ def expected(seed: int = 0) -> NDArray[np.float32]:
     return logits
 
 
-@pytest.mark.parametrize("kind", [ContenderKind.ONNX, ContenderKind.EAGER])
+@pytest.mark.parametrize("kind", [RunnerKind.ONNX, RunnerKind.EAGER])
 def test_graph_and_network_give_the_trained_networks_answer(
-    segmenter: Artefact, kind: ContenderKind
+    segmenter: Artefact, kind: RunnerKind
 ) -> None:
-    with open_runner(contender(segmenter, kind)) as runner:
+    with open_runner(spec(segmenter, kind)) as runner:
         assert (runner.name, runner.device) == (
             {"onnx": "onnxruntime-cpu", "eager": "eager"}[kind],
             "cpu",
@@ -110,17 +110,17 @@ def test_graph_and_network_give_the_trained_networks_answer(
 
 
 def test_a_compiled_contender_is_a_compiled_network(segmenter: Artefact) -> None:
-    with open_runner(contender(segmenter, ContenderKind.COMPILE)) as runner:
+    with open_runner(spec(segmenter, RunnerKind.COMPILE)) as runner:
         # Compiling waits for the first image, which would take minutes here.
         assert isinstance(runner, CompiledRunner)
         assert runner.name == "compile"
-    with open_runner(contender(segmenter, ContenderKind.EAGER)) as runner:
+    with open_runner(spec(segmenter, RunnerKind.EAGER)) as runner:
         assert type(runner) is EagerRunner
 
 
 def test_eager_takes_any_batch_of_a_graph_that_does_not(segmenter: Artefact) -> None:
     images = floats(2, 3, *SIZE)
-    assert ask(contender(segmenter, ContenderKind.EAGER), images).shape == (2, CLASSES, *SIZE)
+    assert ask(spec(segmenter, RunnerKind.EAGER), images).shape == (2, CLASSES, *SIZE)
 
 
 def test_eager_answers_in_the_artefacts_own_format(segmenter: Artefact) -> None:
@@ -128,7 +128,7 @@ def test_eager_answers_in_the_artefacts_own_format(segmenter: Artefact) -> None:
     classmap = replace(manifest.outputs[0], name="classmap", dtype="uint8")
     changed = record(segmenter, output_format=OutputFormat.CLASSMAP, outputs=(classmap,))
 
-    with open_runner(contender(changed, ContenderKind.EAGER)) as runner:
+    with open_runner(spec(changed, RunnerKind.EAGER)) as runner:
         given = runner.run({"image": IMAGE})["classmap"]
 
     assert given.dtype == np.uint8
@@ -140,15 +140,15 @@ def test_eager_takes_normalised_images_whatever_the_graph_takes(segmenter: Artef
     changed = record(segmenter, preparation=uint8)
 
     for kind, format_ in (
-        (ContenderKind.EAGER, InputFormat.FLOAT_NCHW),
-        (ContenderKind.COMPILE, InputFormat.FLOAT_NCHW),
-        (ContenderKind.ONNX, InputFormat.UINT8_NHWC),
-        (ContenderKind.PLAN, InputFormat.UINT8_NHWC),
+        (RunnerKind.EAGER, InputFormat.FLOAT_NCHW),
+        (RunnerKind.COMPILE, InputFormat.FLOAT_NCHW),
+        (RunnerKind.ONNX, InputFormat.UINT8_NHWC),
+        (RunnerKind.PLAN, InputFormat.UINT8_NHWC),
     ):
-        prepared = preparation_for(contender(changed, kind), changed.manifest)
+        prepared = preparation_for(spec(changed, kind), changed.manifest)
         assert prepared == replace(uint8, format=format_)
     assert reference_network(changed.manifest).normalize is None
-    logits = ask(contender(changed, ContenderKind.EAGER))
+    logits = ask(spec(changed, RunnerKind.EAGER))
     np.testing.assert_allclose(logits, expected(), rtol=0, atol=1e-5)
 
 
@@ -166,19 +166,19 @@ def in_opset(artefact: Artefact, opset: int) -> Artefact:
 def test_a_graph_newer_than_onnxruntime_runs(segmenter: Artefact, opset: int) -> None:
     newer = in_opset(segmenter, opset)
 
-    np.testing.assert_allclose(ask(contender(newer)), expected(), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(ask(spec(newer)), expected(), rtol=0, atol=1e-4)
 
 
 def test_a_graph_is_copied_only_where_it_must(segmenter: Artefact, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    assert runnable_graph(segmenter, contender(segmenter), scratch) == segmenter.path
+    assert runnable_graph(segmenter, spec(segmenter), scratch) == segmenter.path
     known = in_opset(segmenter, ONNXRUNTIME_OPSET)
-    assert runnable_graph(known, contender(known), scratch) == known.path
+    assert runnable_graph(known, spec(known), scratch) == known.path
     before = sha256_of(known.path)
     newer = in_opset(known, ONNXRUNTIME_OPSET + 1)
     assert sha256_of(newer.path) != before
-    copy = runnable_graph(newer, contender(newer), scratch)
+    copy = runnable_graph(newer, spec(newer), scratch)
     assert copy == scratch / newer.path.name
     assert graphs.opset_of(onnx.load(copy)) == ONNXRUNTIME_OPSET
     assert sha256_of(newer.path) == newer.manifest.sha256
@@ -188,38 +188,35 @@ def test_a_bfloat16_graph_is_emulated_on_the_cpu_alone(
     segmenter: Artefact, tmp_path: Path
 ) -> None:
     path = segmenter.path.with_stem("narrow")
-    narrow = narrow_artefact(segmenter, path, Precision.BF16, [IMAGE], Silent())
+    narrow = cast_artefact(segmenter, path, Precision.BF16, [IMAGE], SilentProgress())
     scratch = tmp_path / "scratch"
     scratch.mkdir()
 
-    logits = ask(contender(narrow))
+    logits = ask(spec(narrow))
 
     error = np.abs(logits - expected()).mean() / expected().std()
     # A bfloat16 has 8 bits, and so has the answer, on its way out of the graph.
     assert 1e-3 < error < 0.1
     bits = logits.view(np.uint32)
     assert (bits & 0xFFFF == 0).all()
-    copy = runnable_graph(narrow, contender(narrow), scratch)
+    copy = runnable_graph(narrow, spec(narrow), scratch)
     assert onnx.load(copy) == round_everywhere(onnx.load(narrow.path), TensorProto.BFLOAT16)
-    assert (
-        runnable_graph(narrow, contender(narrow, provider=Provider.CUDA), scratch)
-        == narrow.path
-    )
+    assert runnable_graph(narrow, spec(narrow, provider=Provider.CUDA), scratch) == narrow.path
 
 
-@pytest.mark.parametrize("kind", [ContenderKind.ONNX, ContenderKind.EAGER])
-def test_a_changed_graph_is_refused(segmenter: Artefact, kind: ContenderKind) -> None:
+@pytest.mark.parametrize("kind", [RunnerKind.ONNX, RunnerKind.EAGER])
+def test_a_changed_graph_is_refused(segmenter: Artefact, kind: RunnerKind) -> None:
     segmenter.path.write_bytes(segmenter.path.read_bytes() + b"\0")
 
     with pytest.raises(ArtefactError) as caught:
-        open_runner(contender(segmenter, kind))
+        open_runner(spec(segmenter, kind))
 
     assert "SHA-256 differs" in caught.value.message
     assert "hrvit-deploy export" in caught.value.hint
 
 
 def test_eager_finds_the_checkpoint_where_it_lay(trained: Artefact) -> None:
-    logits = ask(contender(trained, ContenderKind.EAGER))
+    logits = ask(spec(trained, RunnerKind.EAGER))
 
     np.testing.assert_allclose(logits, expected(7), rtol=0, atol=1e-5)
     assert np.abs(logits - expected()).max() > 0.1
@@ -231,14 +228,14 @@ def test_a_checkpoint_that_moved_is_found_with_the_option(
     moved = checkpoint.rename(checkpoint.with_name("moved.pth"))
 
     with pytest.raises(CheckpointError) as caught:
-        open_runner(contender(trained, ContenderKind.EAGER))
+        open_runner(spec(trained, RunnerKind.EAGER))
 
     assert str(checkpoint) in caught.value.message
     assert "not there" in caught.value.message
     assert "--checkpoint" in caught.value.hint
     with pytest.raises(CheckpointError, match=r"elsewhere\.pth"):
-        open_runner(contender(trained, ContenderKind.EAGER, checkpoint="elsewhere.pth"))
-    logits = ask(contender(trained, ContenderKind.EAGER, checkpoint=str(moved)))
+        open_runner(spec(trained, RunnerKind.EAGER, checkpoint="elsewhere.pth"))
+    logits = ask(spec(trained, RunnerKind.EAGER, checkpoint=str(moved)))
     np.testing.assert_allclose(logits, expected(7), rtol=0, atol=1e-5)
 
 
@@ -250,7 +247,7 @@ def test_a_checkpoint_that_changed_is_refused(
 
     with pytest.raises(CheckpointError) as caught:
         open_runner(
-            contender(trained, ContenderKind.EAGER, checkpoint=str(checkpoint) if named else "")
+            spec(trained, RunnerKind.EAGER, checkpoint=str(checkpoint) if named else "")
         )
 
     assert "SHA-256 differs" in caught.value.message
@@ -261,14 +258,14 @@ def test_a_checkpoint_that_changed_is_refused(
 def test_a_graph_runs_without_its_checkpoint(trained: Artefact, checkpoint: Path) -> None:
     checkpoint.unlink()
 
-    np.testing.assert_allclose(ask(contender(trained)), expected(), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(ask(spec(trained)), expected(), rtol=0, atol=1e-4)
 
 
 def test_a_chain_without_a_checkpoint_is_refused(trained: Artefact) -> None:
     orphan = record(trained, sources=())
 
     with pytest.raises(CheckpointError) as caught:
-        open_runner(contender(orphan, ContenderKind.EAGER))
+        open_runner(spec(orphan, RunnerKind.EAGER))
 
     assert "names no checkpoint" in caught.value.message
     assert "export" in caught.value.hint

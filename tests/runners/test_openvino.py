@@ -22,24 +22,24 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
 from hrvit_deploy.artefact import Artefact, open_artefact
-from hrvit_deploy.calib.formats import FORMATS
-from hrvit_deploy.calib.policy import find_products
-from hrvit_deploy.calib.qdq import insert_qdq
 from hrvit_deploy.errors import MissingDependency, RunnerError, UsageError
-from hrvit_deploy.export.stage import narrow_artefact
+from hrvit_deploy.export.stage import cast_artefact
 from hrvit_deploy.options import Precision, Task
-from hrvit_deploy.progress import Silent
+from hrvit_deploy.progress import SilentProgress
+from hrvit_deploy.quantization.formats import FORMATS
+from hrvit_deploy.quantization.products import find_products
+from hrvit_deploy.quantization.qdq import insert_qdq
 from hrvit_deploy.runners import openvino_
-from hrvit_deploy.runners.contender import (
-    Contender,
-    ContenderKind,
-    InferencePrecision,
-    Provider,
-)
 from hrvit_deploy.runners.cores import usable_cores
 from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
-from hrvit_deploy.runners.open_ import open_runner
+from hrvit_deploy.runners.open import open_runner
 from hrvit_deploy.runners.openvino_ import OpenVinoRunner, load_library
+from hrvit_deploy.runners.spec import (
+    InferencePrecision,
+    Provider,
+    RunnerKind,
+    RunnerSpec,
+)
 
 openvino = load_library()
 FLOAT = int(TensorProto.FLOAT)
@@ -80,9 +80,9 @@ def segmenter(exported: Path) -> Artefact:
     return open_artefact(path)
 
 
-def in_openvino(artefact: Artefact) -> Contender:
+def in_openvino(artefact: Artefact) -> RunnerSpec:
     path = str(artefact.path)
-    return Contender("it", ContenderKind.ONNX, path, Provider.OPENVINO, threads=1, rounded=True)
+    return RunnerSpec("it", RunnerKind.ONNX, path, Provider.OPENVINO, threads=1, rounded=True)
 
 
 def expected() -> NDArray[Any]:
@@ -126,7 +126,7 @@ def test_narrow_graphs_are_computed_in_float32(
     segmenter: Artefact, tmp_path: Path, precision: Precision
 ) -> None:
     path = tmp_path / "narrow.onnx"
-    narrow = narrow_artefact(segmenter, path, precision, [IMAGE], Silent())
+    narrow = cast_artefact(segmenter, path, precision, [IMAGE], SilentProgress())
     with open_runner(in_openvino(narrow)) as runner:
         given = runner.run({"image": IMAGE})["logits"]
     error = np.abs(given - expected()).mean() / expected().std()

@@ -32,9 +32,9 @@ from hrvit_deploy.bindings.cuda_ import Cuda
 from hrvit_deploy.errors import ArtefactError, MissingDependency, RunnerError, UsageError
 from hrvit_deploy.model.variants import VARIANTS
 from hrvit_deploy.options import Backend, ImageSize, OutputFormat, Precision, Task
-from hrvit_deploy.runners.device_array import contiguous_strides, device_array
 from hrvit_deploy.runners.protocol import NodeTime
-from hrvit_deploy.runners.tensorrt_ import TensorRTRunner
+from hrvit_deploy.runners.tensorrt.device_array import contiguous_strides, device_array
+from hrvit_deploy.runners.tensorrt.runner import TensorRTRunner
 
 FULL = (2, 3, 4, 4)
 
@@ -401,8 +401,8 @@ def test_each_shape_has_a_context_and_a_graph(tmp_path: Path, cuda: FakeRuntime)
 def test_only_so_many_shapes_and_graphs_are_kept(
     tmp_path: Path, cuda: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hrvit_deploy.runners.lane.MOST_CONTEXTS", 2)
-    monkeypatch.setattr("hrvit_deploy.runners.captures.MOST_GRAPHS", 2)
+    monkeypatch.setattr("hrvit_deploy.runners.tensorrt.execution.MOST_CONTEXTS", 2)
+    monkeypatch.setattr("hrvit_deploy.runners.tensorrt.cuda_graphs.MOST_GRAPHS", 2)
     with opened(plan(tmp_path, "dynamic"), cuda) as runner:
         for batch in (1, 1, 2, 2, 3, 3):
             runner.run({"images": images(batch, 3, 4, 4)})
@@ -575,7 +575,7 @@ def test_a_real_plan_on_a_real_gpu(tmp_path: Path) -> None:
     from hrvit_deploy.artefact import sha256_of
     from hrvit_deploy.engines.build import build_engine
     from hrvit_deploy.options import BuildOptions
-    from hrvit_deploy.progress import Silent
+    from hrvit_deploy.progress import SilentProgress
 
     helper, floating = onnx.helper, onnx.TensorProto.FLOAT
     weights = np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32)
@@ -593,7 +593,10 @@ def test_a_real_plan_on_a_real_gpu(tmp_path: Path) -> None:
         plan(tmp_path).manifest, kind=Kind.ONNX, engine=None, sha256=sha256_of(path)
     )
     built = build_engine(
-        Artefact(path, manifest), tmp_path, BuildOptions(precision=Precision.FP32), Silent()
+        Artefact(path, manifest),
+        tmp_path,
+        BuildOptions(precision=Precision.FP32),
+        SilentProgress(),
     )
     with TensorRTRunner(built) as runner, ThreadPoolExecutor(8) as pool:
         array = images(*FULL)

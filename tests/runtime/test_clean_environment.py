@@ -22,7 +22,7 @@ import serving
 from PIL import Image
 
 import hrvit_deploy
-from hrvit_deploy.embed.python import embed_python
+from hrvit_deploy.embed.python.folder import embed_python
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]

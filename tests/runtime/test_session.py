@@ -26,12 +26,12 @@ from hrvit_deploy.artefact import Artefact, record, sha256_of
 from hrvit_deploy.bindings.cuda_ import Cuda
 from hrvit_deploy.errors import ArtefactError, InputError, RunnerError, UsageError
 from hrvit_deploy.images import load_image
-from hrvit_deploy.measure.fit import Fit, FitOptions
-from hrvit_deploy.measure.predict import PredictOptions
+from hrvit_deploy.inference.fit import Fit, FitOptions
+from hrvit_deploy.inference.predict import PredictOptions
 from hrvit_deploy.options import ImageSize, Precision, Task
-from hrvit_deploy.pipeline import predict
-from hrvit_deploy.progress import Silent
-from hrvit_deploy.runners.contender import Provider
+from hrvit_deploy.pipeline.stages import predict
+from hrvit_deploy.progress import SilentProgress
+from hrvit_deploy.runners.spec import Provider
 
 RUNTIMES = ["cpu", "openvino"]
 RGB = np.zeros((8, 9, 3), np.uint8)
@@ -70,7 +70,7 @@ def test_answers_are_those_of_predict(
     with load(artefact, fit=fit) as session:
         answers = session(paths)
     options = PredictOptions(fit=fit, out=tmp_path / "out")
-    made = predict(artefact, paths, options, Silent(), threads=1).made
+    made = predict(artefact, paths, options, SilentProgress(), threads=1).made
     for labels, pixels, prediction in zip(answers, pictures(3), made, strict=True):
         assert labels.dtype == np.int32
         assert labels.shape == pixels.shape[:2]
@@ -92,7 +92,7 @@ def test_a_classifier_answers_with_probabilities(tmp_path: Path, provider: str) 
         artefact,
         [save(tmp_path / "a.png", pictures(1)[0])],
         PredictOptions(out=tmp_path),
-        Silent(),
+        SilentProgress(),
         provider=Provider(provider),
     ).made
     likeliest = {likely.index: likely.probability for likely in made[0].likeliest}
@@ -313,7 +313,7 @@ def test_graphs_that_onnxruntime_cannot_run_say_what_can(segmenter: Artefact) ->
 def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
     cuda = FakeRuntime()
     monkeypatch.setattr("hrvit_deploy.bindings.tensorrt_.load", lambda backend: fake_tensorrt())
-    monkeypatch.setattr("hrvit_deploy.runners.tensorrt_.Cuda", lambda: Cuda(cuda))
+    monkeypatch.setattr("hrvit_deploy.runners.tensorrt.runner.Cuda", lambda: Cuda(cuda))
     return cuda
 
 

@@ -59,10 +59,10 @@ def play(
 def test_those_that_wait_go_through_together_in_order() -> None:
     async def scene(batcher: Batcher, network: Network) -> None:
         network.gate.clear()
-        asking = [asyncio.create_task(batcher.ask(image(n))) for n in range(10)]
+        open_prepared = [asyncio.create_task(batcher.ask(image(n))) for n in range(10)]
         await asyncio.sleep(0.05)
         network.gate.set()
-        answers = await asyncio.gather(*asking)
+        answers = await asyncio.gather(*open_prepared)
         assert [answered.answer for answered in answers] == list(range(10))
         assert answers[9].batch == network.runs[-1]
         assert answers[9].queue_s > 0.04
@@ -139,14 +139,14 @@ def test_closing_answers_whoever_has_a_place() -> None:
                 await asyncio.sleep(0.03)  # still sending its image
                 return int((await batcher.ask(image(value))).answer)
 
-        asking = [asyncio.create_task(ask(n)) for n in range(5)]
+        open_prepared = [asyncio.create_task(ask(n)) for n in range(5)]
         await asyncio.sleep(0.01)
         closing = asyncio.create_task(batcher.close())
         await asyncio.sleep(0.01)
         with pytest.raises(Closing), batcher.place():
             pass
         network.gate.set()
-        assert await asyncio.gather(*asking) == list(range(5))
+        assert await asyncio.gather(*open_prepared) == list(range(5))
         await closing
 
     play(scene, largest=2)

@@ -218,7 +218,7 @@ def test_a_body_that_does_not_come_gives_its_place_back(session: Session) -> Non
 def test_more_than_there_are_places_for_are_turned_away(session: Session) -> None:
     async def scene(client: httpx.AsyncClient, service: Any) -> None:
         session.gate.clear()
-        asking = [
+        open_prepared = [
             asyncio.create_task(client.post("/predict", content=png(n))) for n in range(6)
         ]
         await asyncio.sleep(0.2)
@@ -227,7 +227,7 @@ def test_more_than_there_are_places_for_are_turned_away(session: Session) -> Non
         assert int(refused.headers["Retry-After"]) >= 1
         assert "try again" in refused.json()["error"]
         session.gate.set()
-        for number, response in enumerate(await asyncio.gather(*asking)):
+        for number, response in enumerate(await asyncio.gather(*open_prepared)):
             names = {one["name"] for one in response.json()["classes"]}
             assert names == {"background", NAMES[number % len(NAMES)]}
         assert (await client.post("/predict", content=png())).status_code == 200
@@ -247,7 +247,7 @@ def test_shutting_down_finishes_what_was_taken(session: Session) -> None:
         app = create_app(session)
         async with talking(app) as client:
             session.gate.clear()
-            asking = [
+            open_prepared = [
                 asyncio.create_task(client.post("/predict", content=png())) for _ in range(3)
             ]
             await asyncio.sleep(0.2)
@@ -260,7 +260,7 @@ def test_shutting_down_finishes_what_was_taken(session: Session) -> None:
             assert late.headers["Connection"] == "close"
             asyncio.get_running_loop().call_later(0.1, session.gate.set)
         assert session.closed
-        return await asyncio.gather(*asking)
+        return await asyncio.gather(*open_prepared)
 
     answers = asyncio.run(asyncio.wait_for(scenery(), 30))
     assert [answer.status_code for answer in answers] == [200, 200, 200]
@@ -300,8 +300,8 @@ def test_a_session_answers(tmp_path: Path) -> None:
     async def scene(client: httpx.AsyncClient, _: Any) -> None:
         health = (await client.get("/healthz")).json()
         assert health["runner"] == "onnxruntime-cpu"
-        asking = [client.post("/predict", content=png(n)) for n in range(5)]
-        for response in await asyncio.gather(*asking):
+        open_prepared = [client.post("/predict", content=png(n)) for n in range(5)]
+        for response in await asyncio.gather(*open_prepared):
             told = response.json()["classes"]
             assert sum(one["probability"] for one in told) == pytest.approx(1)
 

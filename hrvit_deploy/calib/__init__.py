@@ -1,1 +1,0 @@
-"""Images to calibrate on, and ranges from them."""

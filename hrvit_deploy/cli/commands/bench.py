@@ -1,0 +1,72 @@
+"""``bench``: artefacts timed in turn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hrvit_deploy.artefact import open_artefact
+from hrvit_deploy.cli import arguments as arg
+from hrvit_deploy.cli.console import Terminal, now
+from hrvit_deploy.cli.newest import resolve_artefact
+from hrvit_deploy.cli.render import tables
+from hrvit_deploy.runners.spec import InferencePrecision, Provider
+
+
+def bench(
+    artefacts: Annotated[
+        list[Path] | None, typer.Argument(help="By default the newest ONNX in export/.")
+    ] = None,
+    against: Annotated[
+        str,
+        typer.Option(
+            "--against",
+            help="The first artefact's network as eager or compile, or that artefact in"
+            " openvino; or several with commas between.",
+        ),
+    ] = "",
+    provider: arg.ProviderName = Provider.CPU,
+    inference_precision: arg.InferencePrecisionName = InferencePrecision.F32,
+    threads: arg.Threads = None,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, help="Images per run where that is dynamic.")
+    ] = 1,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each.")] = 10,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Timed runs per turn.")] = 10,
+    warmup: Annotated[int, typer.Option("--warmup", min=0, help="Untimed runs first.")] = 5,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also time by operator, and the slowest nodes.")
+    ] = False,
+    checkpoint: arg.CheckpointFile = None,
+    out: arg.OutDir = Path("bench"),
+    as_json: arg.AsJson = False,
+) -> None:
+    """Time artefacts in turn, round by round; ratios are to the first row."""
+    from hrvit_deploy.measure.environment import describe_environment
+    from hrvit_deploy.measure.latency.bench import BenchOptions
+    from hrvit_deploy.pipeline.bench import BenchRequest, bench_artefacts
+
+    request = BenchRequest(
+        against=tuple(name.strip() for name in against.split(",") if name.strip()),
+        provider=provider,
+        inference_precision=inference_precision,
+        threads=threads,
+        batch=batch,
+        checkpoint=str(checkpoint or ""),
+        profile=profile,
+    )
+    with Terminal() as terminal:
+        opened = [open_artefact(path) for path in artefacts or ()]
+        opened = opened or [resolve_artefact(None, terminal)]
+        report, profiles = bench_artefacts(
+            opened,
+            request,
+            BenchOptions(rounds=rounds, runs=runs, warmup=warmup),
+            describe_environment(now()),
+            terminal,
+        )
+    tables.print_bench(report, out, opened[0].path.stem, profiles=profiles, as_json=as_json)
+    if any(row.error for row in report.results):
+        raise typer.Exit(1)

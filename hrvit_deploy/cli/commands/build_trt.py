@@ -1,0 +1,171 @@
+"""``build-trt``: an ONNX artefact to a TensorRT engine of one precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hrvit_deploy.cli import arguments as arg
+from hrvit_deploy.cli.console import Terminal, exit_on_failed_parity
+from hrvit_deploy.cli.newest import resolve_artefact, resolve_quantizable
+from hrvit_deploy.cli.parsing import (
+    parse_calibration,
+    parse_criteria,
+    parse_groups,
+    parse_rest,
+)
+from hrvit_deploy.cli.render import tables
+from hrvit_deploy.errors import UsageError
+from hrvit_deploy.options import (
+    QUANTIZED,
+    Backend,
+    BatchProfile,
+    BuildOptions,
+    HardwareCompatibility,
+    Precision,
+    QuantizeOptions,
+    parse_profile,
+)
+from hrvit_deploy.pipeline.build import build_from
+from hrvit_deploy.pipeline.quantize import QuantizeRequest
+from hrvit_deploy.pipeline.stages import ENGINES_DIR
+
+
+def build_trt(
+    model: Annotated[
+        Path | None, typer.Argument(help="ONNX artefact; by default the newest in export/.")
+    ] = None,
+    fp32: Annotated[bool, typer.Option("--fp32", help="Products in float32.")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="In float16; the default.")] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="In bfloat16.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="In INT8, the rest in float16.")] = False,
+    fp8: Annotated[bool, typer.Option("--fp8", help="In FP8 (E4M3), likewise.")] = False,
+    backend: arg.BackendName = Backend.AUTO,
+    profile: Annotated[
+        str, typer.Option("--profile", help="Smallest, usual, largest batch of a dynamic one.")
+    ] = "1,1,8",
+    workspace: Annotated[
+        int,
+        typer.Option("--workspace", min=0, help="Builder's scratch memory, MiB; 0 is its own."),
+    ] = 0,
+    optimization_level: Annotated[
+        int | None, typer.Option("--optimization-level", help="0, a fast build, to 5.")
+    ] = None,
+    timing_cache: Annotated[
+        bool, typer.Option("--timing-cache/--no-timing-cache", help="TensorRT only.")
+    ] = True,
+    tf32: Annotated[
+        bool, typer.Option("--tf32", help="Let float32 products use TF32.")
+    ] = False,
+    hardware_compatibility: Annotated[
+        HardwareCompatibility,
+        typer.Option("--hardware-compatibility", help="Other GPUs that may run it."),
+    ] = HardwareCompatibility.NONE,
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="Let later TensorRT run it.")
+    ] = False,
+    compute_capability: Annotated[
+        list[str] | None,
+        typer.Option("--compute-capability", help="GPU to build for, as 8.9; RTX; repeatable."),
+    ] = None,
+    refit: Annotated[bool, typer.Option("--refit", help="Keep weights replaceable.")] = False,
+    strip_weights: Annotated[
+        bool, typer.Option("--strip-weights", help="Leave them out, to be refitted.")
+    ] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="To calibrate and compare on; else calib/images/."),
+    ] = None,
+    samples: arg.GateImages = None,
+    data: arg.DataDir = None,
+    max_drop: arg.MaxDrop = None,
+    min_agreement: arg.MinAgreement = None,
+    ranges: arg.RangesFile = None,
+    method: arg.MethodName = None,
+    random_data: arg.RandomData = False,
+    rest: Annotated[
+        Precision | None,
+        typer.Option("--rest", help="Of INT8 and FP8: all else in fp16, the default, or fp32."),
+    ] = None,
+    extra: arg.WithGroup = None,
+    without: arg.WithoutGroup = None,
+    keep: arg.Keep = None,
+    auto: arg.Auto = False,
+    variant: Annotated[
+        str, typer.Option("--variant", help="Of a quantized graph without a sidecar.")
+    ] = "b1",
+    out: arg.OutDir = ENGINES_DIR,
+    as_json: arg.AsJson = False,
+) -> None:
+    """Build a TensorRT engine and check that its types are those asked for."""
+    options = BuildOptions(
+        precision=_one_precision(fp32=fp32, fp16=fp16, bf16=bf16, int8=int8, fp8=fp8),
+        backend=backend,
+        workspace_mib=workspace,
+        optimization_level=optimization_level,
+        timing_cache=timing_cache,
+        tf32=tf32,
+        profile=parse_profile(profile) if profile != "1,1,8" else BatchProfile(),
+        hardware_compatibility=hardware_compatibility,
+        version_compatible=version_compatible,
+        compute_capabilities=tuple(compute_capability or ()),
+        refit=refit,
+        strip_weights=strip_weights,
+    )
+    precision = options.precision
+    request = QuantizeRequest(
+        QuantizeOptions(
+            precision if precision in QUANTIZED else Precision.INT8,
+            parse_groups(extra, without),
+            tuple(keep or ()),
+        ),
+        parse_criteria(
+            precision, data, images, samples, max_drop, min_agreement, usual_count=None
+        ),
+        parse_calibration(method, images, random_data=random_data),
+        ranges,
+        images,
+        parse_rest(rest) or Precision.FP16,
+        auto,
+    )
+    _check_request(precision, request, says_rest=rest is not None)
+    with Terminal() as terminal:
+        graph = (
+            resolve_quantizable(model, precision, variant, terminal)
+            if precision in QUANTIZED
+            else resolve_artefact(model, terminal, *{precision, Precision.FP32})
+        )
+        engine = build_from(graph, options, request, terminal, out)
+    tables.print_artefact(engine, as_json=as_json)
+    exit_on_failed_parity(engine)
+
+
+def _one_precision(**flags: bool) -> Precision:
+    """Return the one precision asked for, float16 by default.
+
+    Raises:
+        UsageError: There are several.
+    """
+    chosen = [Precision(name) for name, wanted in flags.items() if wanted] or [Precision.FP16]
+    if len(chosen) > 1:
+        raise UsageError(
+            f"an engine has one precision, not {' and '.join(chosen)}", "give one of the flags"
+        )
+    return chosen[0]
+
+
+def _check_request(precision: Precision, request: QuantizeRequest, *, says_rest: bool) -> None:
+    """Refuse options that say nothing to an engine of that precision.
+
+    Raises:
+        UsageError: There are some.
+    """
+    if precision not in QUANTIZED and (request.says_how or says_rest):
+        raise UsageError(f"an engine in {precision} is not quantized", "add --int8 or --fp8")
+    criteria = request.criteria
+    if precision is Precision.FP32 and (criteria.data or criteria.quality) is not None:
+        raise UsageError(
+            "an engine in fp32 is what others are judged by", "leave the gate and --data out"
+        )

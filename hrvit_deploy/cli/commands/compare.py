@@ -1,0 +1,114 @@
+"""``compare``: graphs of one network side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from hrvit_deploy.artefact import open_artefact, plain, staging
+from hrvit_deploy.cli import arguments as arg
+from hrvit_deploy.cli.console import Terminal, now, print_json
+from hrvit_deploy.cli.render import tables as show
+from hrvit_deploy.image_source import ImageSource
+from hrvit_deploy.pipeline.compare import Comparison, Row, compare_artefacts, family
+from hrvit_deploy.pipeline.stages import EXPORT_DIR
+from hrvit_deploy.runners.spec import InferencePrecision, Provider, RunOptions
+
+NAMES = {"miou": "mIoU", "top1": "top-1", "": ""}
+
+
+def compare(
+    artefacts: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Graphs of one network; else the newest in export/ and its kin."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Labelled images, for mIoU or top-1.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=1, help="Labelled images at most.")
+    ] = None,
+    images: arg.ImageFolder = None,
+    provider: arg.ProviderName = Provider.CPU,
+    inference_precision: arg.InferencePrecisionName = InferencePrecision.F32,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each.")] = 5,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Timed runs per turn.")] = 5,
+    out: arg.OutDir = Path("bench"),
+    as_json: arg.AsJson = False,
+) -> None:
+    """Compare precisions: size, accuracy, agreement with eager, and speed."""
+    from hrvit_deploy.measure.environment import describe_environment
+    from hrvit_deploy.measure.latency.bench import BenchOptions
+
+    with Terminal() as terminal:
+        graphs = [open_artefact(path) for path in artefacts or ()]
+        graphs = graphs or family(EXPORT_DIR)
+        found = compare_artefacts(
+            graphs,
+            data,
+            ImageSource(images),
+            BenchOptions(rounds=rounds, runs=runs),
+            terminal,
+            samples=samples,
+            run=RunOptions(provider=provider, inference_precision=inference_precision),
+            environment=describe_environment(now()),
+        )
+    path = out / f"{graphs[0].path.stem}-compare.json"
+    with staging(path) as folder:
+        encoded = msgspec.json.format(msgspec.json.encode(plain(found)), indent=2)
+        (folder / path.name).write_bytes(encoded + b"\n")
+    if as_json:
+        print_json({"artefact": path, **plain(found)})
+    else:
+        _print(found, path)
+    if any(row.error for row in found.rows):
+        raise typer.Exit(1)
+
+
+def _print(found: Comparison, path: Path) -> None:
+    printer = show.printer()
+    printer.print(_table(found))
+    facts = {"written": str(path)}
+    if found.metric:
+        facts = {"judged": f"{found.images} images of {found.data}"} | facts
+    facts |= {row.name: f"could not be timed: {row.error}" for row in found.rows if row.error}
+    printer.print(show.facts(facts))
+
+
+def _table(found: Comparison) -> object:
+    headings = ["", "precision", "size", "agreement", "p50", "ratio"]
+    if found.metric:
+        headings.insert(3, NAMES[found.metric])
+    rows = [
+        _row(row, name, judged=bool(found.metric))
+        for row, name in zip(found.rows, _short([row.name for row in found.rows]), strict=True)
+    ]
+    return show.columns(headings, rows, numbers=True)
+
+
+def _short(names: list[str]) -> list[str]:
+    """Each name without what it has in common with the one it is made from."""
+    shown = []
+    for index, name in enumerate(names):
+        bases = (base for base in names[:index] if name.startswith(f"{base}-"))
+        base = next(bases, "")
+        shown.append(f"…{name[len(base) :]}" if base else name)
+    return shown
+
+
+def _row(row: Row, name: str, *, judged: bool) -> list[str]:
+    rest = "" if row.rest is row.precision else f" + {row.rest}"
+    cells = [
+        name,
+        f"{row.precision}{rest}",
+        "" if row.size_mib is None else f"{row.size_mib:.1f} MiB",
+        "" if row.agreement is None else f"{row.agreement:.2%}",
+        "" if row.p50_ms is None else f"{row.p50_ms:.1f} ms",
+        "" if row.ratio is None else f"{row.ratio:.2f}",
+    ]
+    if judged:
+        cells.insert(3, "" if row.score is None else f"{row.score:.4f}")
+    return cells

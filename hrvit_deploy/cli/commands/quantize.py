@@ -1,0 +1,68 @@
+"""``quantize``: a float graph to an INT8 or FP8 one whose quality is checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hrvit_deploy.cli import arguments as arg
+from hrvit_deploy.cli.console import Terminal
+from hrvit_deploy.cli.newest import resolve_artefact
+from hrvit_deploy.cli.parsing import (
+    parse_calibration,
+    parse_criteria,
+    parse_groups,
+    parse_rest,
+)
+from hrvit_deploy.cli.render import quantization
+from hrvit_deploy.options import Precision, QuantizeOptions
+from hrvit_deploy.pipeline import quality_gate
+from hrvit_deploy.pipeline.quantize import QuantizeRequest, check_castable, quantize_request
+from hrvit_deploy.pipeline.stages import EXPORT_DIR
+
+
+def quantize(
+    model: Annotated[
+        Path | None, typer.Argument(help="fp32 or fp16 ONNX; else the newest fp32 one.")
+    ] = None,
+    fp8: Annotated[bool, typer.Option("--fp8", help="E4M3 in place of INT8.")] = False,
+    ranges: arg.RangesFile = None,
+    images: arg.CalibrationImages = None,
+    method: arg.MethodName = None,
+    random_data: arg.RandomData = False,
+    rest: Annotated[
+        Precision | None,
+        typer.Option("--rest", help="Type of all else: fp32 or fp16; else the graph's."),
+    ] = None,
+    extra: arg.WithGroup = None,
+    without: arg.WithoutGroup = None,
+    keep: arg.Keep = None,
+    auto: arg.Auto = False,
+    data: arg.DataDir = None,
+    max_drop: arg.MaxDrop = None,
+    min_agreement: arg.MinAgreement = None,
+    samples: arg.GateImages = None,
+    out: arg.OutDir = EXPORT_DIR,
+    as_json: arg.AsJson = False,
+) -> None:
+    """Put INT8 or FP8 around a graph's products and judge what that costs."""
+    precision = Precision.FP8 if fp8 else Precision.INT8
+    request = QuantizeRequest(
+        QuantizeOptions(precision, parse_groups(extra, without), tuple(keep or ())),
+        parse_criteria(precision, data, images, samples, max_drop, min_agreement),
+        parse_calibration(method, images, random_data=random_data),
+        ranges,
+        images,
+        parse_rest(rest),
+        auto,
+    )
+    with Terminal() as terminal:
+        graph = resolve_artefact(model, terminal, Precision.FP32)
+        check_castable(graph, rest)
+        made = quantize_request(graph, request, terminal, out)
+        missed = quality_gate.missed(made, request.criteria, terminal)
+    quantization.print_quantized(made, as_json=as_json)
+    if missed:
+        raise typer.Exit(1)

@@ -1,0 +1,72 @@
+"""``run``: the whole pipeline in one command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hrvit_deploy.cli import arguments as arg
+from hrvit_deploy.cli.console import Terminal, now
+from hrvit_deploy.cli.parsing import parse_criteria
+from hrvit_deploy.cli.render import tables
+from hrvit_deploy.errors import UsageError
+from hrvit_deploy.image_source import ImageSource
+from hrvit_deploy.model.variants import NetworkSpec, load_variant
+from hrvit_deploy.options import (
+    DEFAULT_SIZE,
+    Backend,
+    BuildOptions,
+    ExportOptions,
+    Precision,
+    parse_size,
+)
+from hrvit_deploy.pipeline import stages
+from hrvit_deploy.pipeline.quality_gate import QualityCriteria
+
+
+def run(
+    variant: arg.VariantName = "b1",
+    task: arg.TaskName = None,
+    checkpoint: arg.CheckpointFile = None,
+    num_classes: arg.Classes = None,
+    size: arg.Size = None,
+    images: arg.ImageFolder = None,
+    samples: arg.Samples = None,
+    backend: arg.BackendName = Backend.AUTO,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of timing.")] = 5,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Calibrate, quantize and judge; else FP16.")
+    ] = False,
+    fp8: Annotated[bool, typer.Option("--fp8", help="Likewise, in FP8 (E4M3).")] = False,
+    as_json: arg.AsJson = False,
+) -> None:
+    """Walk the whole road: export, verify, build an engine, time the graph."""
+    from hrvit_deploy.measure.environment import describe_environment
+    from hrvit_deploy.measure.latency.bench import BenchOptions
+    from hrvit_deploy.pipeline.run import run_pipeline
+
+    if int8 and fp8:
+        raise UsageError("an engine has one precision, not int8 and fp8", "give one of the two")
+    precision = Precision.INT8 if int8 else Precision.FP8 if fp8 else Precision.FP16
+    criteria = (
+        parse_criteria(precision, None, images, samples, None, None, usual_count=None)
+        if int8 or fp8
+        else QualityCriteria(images=ImageSource(images, samples))
+    )
+    spec = NetworkSpec(load_variant(variant), task, checkpoint, num_classes)
+    with Terminal() as terminal:
+        trained = stages.load(spec, terminal)
+        result = run_pipeline(
+            trained,
+            ExportOptions(
+                size=parse_size(size) if size else DEFAULT_SIZE[trained.described.task]
+            ),
+            BuildOptions(precision, backend),
+            BenchOptions(rounds=rounds),
+            terminal,
+            criteria=criteria,
+            environment=describe_environment(now()),
+            images=images,
+        )
+    tables.print_run(result, as_json=as_json)

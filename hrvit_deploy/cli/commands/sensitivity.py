@@ -1,0 +1,56 @@
+"""``sensitivity``: what each product costs in eight bits, alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hrvit_deploy.cli import arguments as arg
+from hrvit_deploy.cli.console import Terminal
+from hrvit_deploy.cli.newest import resolve_artefact
+from hrvit_deploy.cli.parsing import parse_calibration, parse_criteria, parse_groups
+from hrvit_deploy.cli.render import quantization
+from hrvit_deploy.options import Precision, QuantizeOptions
+from hrvit_deploy.pipeline.mixed_precision import SENSITIVITY_IMAGES, rank_products
+from hrvit_deploy.pipeline.quantize import check_castable, find_ranges
+from hrvit_deploy.pipeline.stages import CALIB_DIR
+
+
+def sensitivity(
+    model: Annotated[
+        Path | None, typer.Argument(help="fp32 ONNX; else the newest in export/.")
+    ] = None,
+    fp8: Annotated[bool, typer.Option("--fp8", help="E4M3 in place of INT8.")] = False,
+    ranges: arg.RangesFile = None,
+    images: arg.CalibrationImages = None,
+    method: arg.MethodName = None,
+    extra: arg.WithGroup = None,
+    without: arg.WithoutGroup = None,
+    data: arg.DataDir = None,
+    samples: Annotated[
+        int, typer.Option("--samples", min=1, help="Images that each product is tried on.")
+    ] = SENSITIVITY_IMAGES,
+    out: arg.OutDir = CALIB_DIR,
+    as_json: arg.AsJson = False,
+) -> None:
+    """Quantize one product at a time and rank them by what that costs."""
+    precision = Precision.FP8 if fp8 else Precision.INT8
+    options = QuantizeOptions(precision, parse_groups(extra, without))
+    criteria = parse_criteria(precision, data, images, samples, None, None)
+    calibration = parse_calibration(method, images, random_data=False)
+    with Terminal() as terminal:
+        graph = resolve_artefact(model, terminal, Precision.FP32)
+        check_castable(graph, None)
+        file, held = find_ranges(graph, ranges, images, calibration, terminal)
+        ranking = rank_products(graph, held, options, criteria, terminal, images=samples)
+    about = {
+        "model": graph.path.name,
+        "model_sha256": graph.manifest.sha256,
+        "precision": precision,
+        "ranges": file,
+        "method": held.method,
+    }
+    path = out / f"{graph.path.stem}-{precision}-sensitivity.json"
+    quantization.print_sensitivity(ranking, path, about, as_json=as_json)

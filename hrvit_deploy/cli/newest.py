@@ -1,0 +1,70 @@
+"""The artefact a command works on: the one named, or the newest that will do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hrvit_deploy.artefact import Artefact, Kind, newest, open_artefact
+from hrvit_deploy.cli.console import Terminal
+from hrvit_deploy.errors import ArtefactError
+from hrvit_deploy.model.variants import load_variant
+from hrvit_deploy.options import Precision
+from hrvit_deploy.pipeline.stages import EXPORT_DIR
+
+
+def resolve_artefact(path: Path | None, terminal: Terminal, *precisions: Precision) -> Artefact:
+    """Open the artefact named, or the newest graph in ``export/`` of one of those precisions.
+
+    Raises:
+        ArtefactError: There is none, or the one named is not what its sidecar says.
+    """
+    if path is not None:
+        return open_artefact(path)
+    artefact = newest(
+        EXPORT_DIR,
+        Kind.ONNX,
+        lambda manifest: not precisions or manifest.precision in precisions,
+    )
+    which = f"{precisions[0]} graph" if len(precisions) == 1 else "graph"
+    terminal.note(f"taking the newest {which}, {artefact.path}")
+    return artefact
+
+
+def resolve_quantizable(
+    path: Path | None, precision: Precision, variant: str, terminal: Terminal
+) -> Artefact:
+    """Open the graph named, with or without a sidecar; or the newest that will do.
+
+    A float32 graph comes before a quantized one: what was tried with other options must not
+    be built by chance.
+
+    Args:
+        path: The graph; None for the newest.
+        precision: INT8 or FP8.
+        variant: Of a quantized graph without a sidecar.
+        terminal: Shown which graph it is.
+
+    Raises:
+        ArtefactError: There is none, or the one named is not what its sidecar says.
+    """
+    if path is not None:
+        return _open_quantizable(path, variant, terminal)
+    try:
+        return resolve_artefact(None, terminal, Precision.FP32)
+    except ArtefactError:
+        return resolve_artefact(None, terminal, precision)
+
+
+def _open_quantizable(path: Path, variant: str, terminal: Terminal) -> Artefact:
+    """Open a graph by its path; one that another tool quantized needs no sidecar."""
+    if path.suffix != ".onnx" or not path.is_file() or path.with_suffix(".json").exists():
+        return open_artefact(path)
+    from hrvit_deploy.quantization.import_qdq import import_qdq
+
+    imported = import_qdq(path, load_variant(variant))
+    network = imported.manifest.network
+    terminal.warn(
+        f"{path.name} has no sidecar: taken for HRViT-{network.variant.name} to {network.task}"
+        f" {network.num_classes} classes, on images normalised as for ImageNet"
+    )
+    return imported

@@ -1,0 +1,125 @@
+"""Evaluations and predictions as people and programs read them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hrvit_deploy.artefact import Artefact, plain, staging
+from hrvit_deploy.cli.console import print_json
+from hrvit_deploy.cli.render.tables import columns, facts, printer
+
+if TYPE_CHECKING:
+    from hrvit_deploy.inference.predict import Prediction, Predictions
+    from hrvit_deploy.measure.accuracy.evaluate import EvaluateOptions, Evaluation
+
+TITLES = {
+    "miou": "mIoU",
+    "mean_accuracy": "mean accuracy",
+    "pixel_accuracy": "pixel accuracy",
+    "top1": "top-1",
+    "top5": "top-5",
+}
+
+
+def print_evaluation(
+    found: Evaluation,
+    options: EvaluateOptions,
+    artefact: Artefact,
+    path: Path,
+    *,
+    as_json: bool,
+) -> None:
+    """An evaluation as a table, and in a file with its confusion matrix."""
+    report = evaluation_report(found, options, artefact)
+    save_evaluation(found, report, path)
+    if as_json:
+        print_json({**report, "saved": path})
+        return
+    console = printer()
+    rows = {TITLES[name]: percent(figure) for name, figure in found.figures.items()}
+    seen = f"{found.images} images of {found.layout}, --fit {options.fit.fit}"
+    console.print(
+        facts({"artefact": f"{artefact.path} in {found.runner}", "judged": seen, **rows})
+    )
+    if found.iou:
+        table = [[name, percent(share)] for name, share in found.iou.items()]
+        console.print(columns(["class", "IoU"], table, numbers=True))
+    console.print(facts({"written": str(path)}))
+
+
+def evaluation_report(
+    found: Evaluation, options: EvaluateOptions, artefact: Artefact
+) -> dict[str, Any]:
+    """All figures and what they are of, but for the confusion matrix."""
+    return {
+        **found.figures,
+        **({"iou": found.iou} if found.iou else {}),
+        "images": found.images,
+        "artefact": str(artefact.path),
+        "sha256": artefact.manifest.sha256,
+        "runner": found.runner,
+        "layout": found.layout,
+        "fit": plain(options.fit),
+        "ignore_index": options.ignore_index,
+    }
+
+
+def save_evaluation(found: Evaluation, report: dict[str, Any], path: Path) -> None:
+    """Write the report and the confusion matrix, whole or not at all."""
+    confusion = {
+        "classes": found.classes.names,
+        "counts": found.confusion.counts.tolist(),
+        "undecided": found.confusion.undecided.tolist(),
+    }
+    encoded = msgspec.json.encode({**report, "confusion": confusion}, enc_hook=str)
+    with staging(path) as folder:
+        (folder / path.name).write_bytes(encoded + b"\n")
+
+
+def percent(share: float | None) -> str:
+    """``71.42 %``; a dash where there is nothing to divide."""
+    return "-" if share is None or math.isnan(share) else f"{share:.2%}".replace("%", " %")
+
+
+def print_predictions(found: Predictions, *, as_json: bool) -> None:
+    """What was seen, image by image."""
+    if as_json:
+        failed = [{"image": f.image, "error": f.error.message} for f in found.failed]
+        print_json({"predictions": [_as_json(made) for made in found.made], "failed": failed})
+        return
+    console = printer()
+    for made in found.made:
+        console.print(facts(_as_rows(made)))
+
+
+def _as_json(made: Prediction) -> dict[str, Any]:
+    if made.likeliest:
+        top5 = [
+            {"class": one.name, "index": one.index, "probability": one.probability}
+            for one in made.likeliest
+        ]
+        return {"image": made.image, "top5": top5}
+    return {
+        "image": made.image,
+        "overlay": made.overlay,
+        "labels": made.labels,
+        "classes": made.shares,
+    }
+
+
+def _as_rows(made: Prediction) -> dict[str, str]:
+    if made.likeliest:
+        likely = (f"{percent(one.probability)} {one.name}" for one in made.likeliest)
+        return {"image": str(made.image), "likeliest": ", ".join(likely)}
+    largest = list(made.shares.items())[:5]
+    seen = ", ".join(f"{percent(share)} {name}" for name, share in largest)
+    more = len(made.shares) - len(largest)
+    return {
+        "image": str(made.image),
+        "seen": seen + (f" and {more} more" if more else ""),
+        "written": f"{made.overlay}, {made.labels}",
+    }

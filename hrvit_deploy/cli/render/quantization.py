@@ -1,0 +1,88 @@
+"""Quantized graphs and what each product costs, as people read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hrvit_deploy.artefact import Artefact, plain, staging
+from hrvit_deploy.cli.console import print_json
+from hrvit_deploy.cli.render import tables
+
+if TYPE_CHECKING:
+    from hrvit_deploy.measure.accuracy.sensitivity import Damage, Sensitivity
+
+# How many of the worst are told on the screen; the file holds them all.
+TOLD = 12
+
+
+def print_quantized(made: Artefact, *, as_json: bool) -> None:
+    """A new quantized graph: what it is and whether it is good enough."""
+    if as_json:
+        print_json(
+            {
+                "artefact": made.path,
+                "precision": made.manifest.precision,
+                "quantization": plain(made.manifest.quantization),
+                "gate": plain(made.manifest.gate),
+                "parity": plain(made.manifest.parity),
+            }
+        )
+        return
+    tables.printer().print(tables.facts(tables.written(made)))
+
+
+def print_sensitivity(
+    found: Sensitivity, path: Path, about: dict[str, Any], *, as_json: bool
+) -> None:
+    """A table of the worst products; all of them in a file, and a chart beside it.
+
+    Args:
+        found: The worst first.
+        path: Of the file.
+        about: What was measured, for the file.
+        as_json: All of it on standard output instead.
+    """
+    from hrvit_deploy.report.plots import plot_sensitivity
+
+    with staging(path) as folder:
+        encoded = msgspec.json.format(
+            msgspec.json.encode(plain(about) | plain(found)), indent=2
+        )
+        (folder / path.name).write_bytes(encoded + b"\n")
+    chart = plot_sensitivity(found, path.with_suffix(".png"))
+    if as_json:
+        print_json({"artefact": path, "chart": chart, **plain(about), **plain(found)})
+        return
+    headings = ["product", "kind", "1 - cosine", "agreement"]
+    if found.metric:
+        headings.append(f"{found.metric} ({found.reference:.4f} in float)")
+    rows = [_row(damage) for damage in found.damages[:TOLD]]
+    printer = tables.printer()
+    printer.print(tables.columns(headings, rows))
+    rest = len(found.damages) - len(rows)
+    printer.print(
+        tables.facts(
+            {
+                "all": f"{path} ({rest} more)",
+                "chart": str(chart),
+                "measured": f"on {found.images} images, one product quantized at a time",
+            }
+        )
+    )
+
+
+def _row(damage: Damage) -> list[str]:
+    from hrvit_deploy.report.plots import short_name
+
+    row = [
+        short_name(damage.name),
+        str(damage.group),
+        f"{1 - damage.cosine:.1e}",
+        f"{damage.agreement:.5f}",
+    ]
+    if damage.score is not None:
+        row.append(f"{damage.score:.4f}")
+    return row

@@ -1,0 +1,393 @@
+"""Results as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hrvit_deploy.artefact import (
+    Artefact,
+    Engine,
+    Gate,
+    Manifest,
+    Network,
+    Parity,
+    Quantization,
+    TensorInfo,
+    plain,
+    staging,
+)
+from hrvit_deploy.cli.console import human_bytes, print_json
+from hrvit_deploy.pipeline.run import PipelineResult
+from hrvit_deploy.report.variants import VariantDescription
+
+if TYPE_CHECKING:
+    from hrvit_deploy.measure.latency.bench import BenchReport
+    from hrvit_deploy.measure.latency.profile import Profile
+    from hrvit_deploy.report.doctor import Diagnosis
+    from hrvit_deploy.report.inspect import Description
+
+
+def printer() -> Console:
+    """Standard output, as wide as its text when it is not a terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=100)
+
+
+def facts(rows: dict[str, str], title: str = "") -> Table:
+    """Names on the left, values on the right."""
+    table = Table(
+        box=None, show_header=False, title=title, title_justify="left", pad_edge=False
+    )
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(Text(name), Text(value))
+    return table
+
+
+def columns(headings: list[str], rows: list[list[str]], *, numbers: bool = False) -> Table:
+    """A table; with ``numbers``, all columns but the first are set to the right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, heading in enumerate(headings):
+        right = numbers and index > 0
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def written(artefact: Artefact) -> dict[str, str]:
+    """What a new artefact is, in a few rows."""
+    manifest = artefact.manifest
+    described = manifest.network
+    rows = {
+        "written": f"{artefact.path} ({human_bytes(artefact.path.stat().st_size)})",
+        "network": f"HRViT-{described.variant.name} to {described.task}"
+        f" {described.num_classes} classes, {described.weights} weights",
+        "precision": str(manifest.precision),
+    }
+    if manifest.graph is not None:
+        nodes = sum(manifest.graph.nodes.values())
+        simplified = "simplified" if manifest.graph.simplified else "not simplified"
+        rows["graph"] = f"{nodes:,} nodes, opset {manifest.graph.opset}, {simplified}"
+        if manifest.graph.float32_islands:
+            rows["islands"] = f"{len(manifest.graph.float32_islands)} nodes in float32"
+    if manifest.quantization is not None:
+        rows |= quantization(manifest.quantization)
+    if manifest.engine is not None:
+        engine = manifest.engine
+        rows["backend"] = f"{engine.backend} {engine.version}, {engine.build_seconds:.1f} s"
+        rows["layers"] = counts(engine.layers)
+        rows["products"] = counts(engine.products)
+        rows["weights"] = _weights(engine)
+        rows["runs on"] = (
+            f"compute capability {', '.join(engine.compute_capabilities)}"
+            if engine.compute_capabilities
+            else engine.gpu
+        )
+    if manifest.parity is not None:
+        rows |= parity(manifest.parity)
+    if manifest.gate is not None:
+        rows |= gate(manifest.gate)
+    return rows
+
+
+def print_artefact(artefact: Artefact, *, as_json: bool) -> None:
+    """Print a new artefact."""
+    if not as_json:
+        printer().print(facts(written(artefact)))
+        return
+    parity, engine = artefact.manifest.parity, artefact.manifest.engine
+    shown: dict[str, Any] = {
+        "artefact": artefact.path,
+        "precision": artefact.manifest.precision,
+        "parity": plain(parity) if parity else None,
+        "engine": plain(engine),
+    }
+    print_json(shown | (engine_report(artefact.manifest) if engine else {}))
+
+
+def engine_report(manifest: Manifest) -> dict[str, Any]:
+    """Return what ``build-trt`` adds to its object: the gate, and what is in eight bits."""
+    engine, gate = manifest.engine, manifest.gate
+    assert engine is not None
+    report: dict[str, Any] = {
+        "gate": plain(gate) if gate else None,
+        "weight_bytes": engine.weight_bytes,
+    }
+    if manifest.quantization is None:
+        return report
+    return report | {
+        f"{manifest.precision}_layers": engine.quantized_layers,
+        f"{manifest.precision}_weight_bytes": engine.quantized_bytes,
+        "quantization": plain(manifest.quantization),
+    }
+
+
+def print_parity(artefact: Artefact, *, as_json: bool) -> None:
+    """Print how near an artefact is to the reference it was just compared with."""
+    measured = artefact.manifest.parity
+    assert measured is not None
+    if as_json:
+        print_json({"artefact": artefact.path, **plain(measured)})
+    else:
+        printer().print(facts({"artefact": str(artefact.path), **parity(measured)}))
+
+
+def quantization(found: Quantization) -> dict[str, str]:
+    """How values were brought to eight bits, in a few rows."""
+    kinds = ", ".join(found.groups) or "as it came"
+    rows = {
+        str(found.precision): f"{found.products} products ({kinds}), the rest in {found.rest}"
+    }
+    if found.kept:
+        more = f" and {len(found.kept) - 1} more products" if len(found.kept) > 1 else ""
+        rows["in float"] = f"{found.kept[0]}{more}"
+    rows["ranges"] = f"{found.method}, {found.images} images" if found.images else found.method
+    if found.random_data:
+        rows["ranges"] = "from noise: they mean nothing"
+    return rows
+
+
+def gate(found: Gate) -> dict[str, str]:
+    """The verdict in a row."""
+    verdict = "passed" if found.passed else "FAILED"
+    against = "" if found.metric == "agreement" else f" against {found.reference:.4f}"
+    return {
+        "gate": f"{verdict}: {found.metric} {found.candidate:.4f}{against}, at least"
+        f" {found.limit:.4f}, on {found.images} images"
+    }
+
+
+def _weights(engine: Engine) -> str:
+    """How many bytes of weights a plan was built from, and how many of them in eight bits."""
+    if not engine.quantized_bytes:
+        return human_bytes(engine.weight_bytes)
+    return (
+        f"{human_bytes(engine.weight_bytes)},"
+        f" {human_bytes(engine.quantized_bytes)} of them in eight bits"
+    )
+
+
+def counts(numbers: dict[str, int]) -> str:
+    """``528 float16, 1 float32``."""
+    return ", ".join(f"{number:,} {name}" for name, number in numbers.items())
+
+
+def parity(found: Parity) -> dict[str, str]:
+    """A comparison and its verdict."""
+    rows = {
+        "compared": f"with {found.reference} on {found.images} images: "
+        + ("passed" if found.passed else f"FAILED: {found.note}")
+    }
+    gates = found.gates
+    measured = {
+        "max abs": (found.max_abs, "max_abs", "at most"),
+        "mean abs": (found.mean_abs, "mean_abs", "at most"),
+        "cosine": (found.cosine, "cosine", "at least"),
+        "agreement": (found.agreement, "agreement", "at least"),
+    }
+    for name, (value, gate, bound) in measured.items():
+        if gate in gates:
+            rows[name] = f"{number(value)} ({bound} {number(gates[gate])})"
+    return rows
+
+
+def number(value: float) -> str:
+    """Six digits near one, two and an exponent far from it."""
+    return f"{value:.6f}" if 0.01 <= abs(value) <= 1 else f"{value:.1e}"
+
+
+def print_bench(
+    report: BenchReport,
+    folder: Path,
+    name: str,
+    *,
+    profiles: Sequence[Profile] = (),
+    as_json: bool,
+) -> None:
+    """A benchmark as a table, a JSON file and a chart; and where the time goes."""
+    from hrvit_deploy.report.plots import plot_bench
+
+    saved = save_bench(report, folder / f"{name}.json", profiles)
+    chart = plot_bench(report, saved.with_suffix(".png"))
+    if as_json:
+        shown = {**plain(report), "saved": saved, "chart": chart}
+        print_json(shown | ({"profiles": plain(profiles)} if profiles else {}))
+        return
+    printer().print(bench_table(report))
+    for row in report.results:
+        if row.error:
+            printer().print(Text(f"{row.name} failed: {row.error}; {row.hint}"))
+    for found in profiles:
+        printer().print()
+        printer().print(operator_table(found))
+        printer().print()
+        printer().print(node_table(found))
+    printer().print(facts({"written": f"{saved}, {chart}"}))
+
+
+def operator_table(found: Profile) -> Table:
+    """One row a type of operator, the most expensive first."""
+    rows = [
+        [row.operator, str(row.nodes), f"{row.time_ms:.2f}", f"{row.share:.1%}"]
+        for row in found.operators
+    ]
+    headings = [f"{found.name} in {found.runner}", "nodes", "ms", "share"]
+    return columns(headings, rows, numbers=True)
+
+
+def node_table(found: Profile) -> Table:
+    """The slowest nodes, one row each."""
+    shares = (node.time_ms / found.nodes_ms for node in found.slowest)
+    rows = [
+        [node.name, node.operator, f"{node.time_ms:.2f}", f"{share:.1%}"]
+        for node, share in zip(found.slowest, shares, strict=True)
+    ]
+    return columns(["slowest", "operator", "ms", "share"], rows, numbers=True)
+
+
+def bench_table(report: BenchReport) -> Table:
+    """One row a candidate."""
+    rows = []
+    for row in report.results:
+        if row.error:
+            rows.append([row.name, "failed", *[""] * 6])
+            continue
+        timed = (row.p50_ms, row.p90_ms, row.p99_ms, row.mean_ms)
+        rows.append(
+            [
+                row.name,
+                *(f"{value:.2f}" for value in timed if value is not None),
+                f"{row.images_per_s:.1f}",
+                "" if row.peak_mib is None else f"{row.peak_mib:.0f}",
+                "" if row.ratio is None else f"{row.ratio:.2f}",
+            ]
+        )
+    headings = ["", "p50 ms", "p90 ms", "p99 ms", "mean ms", "images/s", "peak MiB", "ratio"]
+    return columns(headings, rows, numbers=True)
+
+
+def save_bench(report: BenchReport, path: Path, profiles: Sequence[Profile] = ()) -> Path:
+    """Write a benchmark's JSON, whole or not at all."""
+    held = plain(report) | ({"profiles": plain(profiles)} if profiles else {})
+    with staging(path) as folder:
+        encoded = msgspec.json.format(msgspec.json.encode(held, enc_hook=str), indent=2)
+        (folder / path.name).write_bytes(encoded + b"\n")
+    return path
+
+
+def print_run(result: PipelineResult, *, as_json: bool) -> None:
+    """What the whole road made and measured."""
+    if as_json:
+        print_json(
+            {
+                "artefact": result.engine.path,
+                "graph": {"artefact": result.graph.path, **plain(result.graph.manifest.parity)},
+                "engine": plain(result.engine.manifest.engine),
+                "bench": plain(result.report),
+            }
+        )
+        return
+    console = printer()
+    for title, artefact in (("Graph", result.graph), ("Engine", result.engine)):
+        console.print(facts(written(artefact), title))
+        console.print()
+    console.print(bench_table(result.report))
+
+
+def description(found: Description) -> None:
+    """An artefact: what it is, what it takes and returns, where it came from."""
+    network = found.network
+    console = printer()
+    rows = {
+        "artefact": f"{found.path} ({human_bytes(found.file_bytes + found.external_bytes)})",
+        "network": f"HRViT-{network.variant.name} to {network.task} {network.num_classes}"
+        f" classes, {network.weights} weights",
+        "costs": costs(network),
+        "precision": found.precision,
+    }
+    rows["input"] = ", ".join(map(_tensor, found.inputs))
+    rows["prepared"] = (
+        f"{found.preparation.color}, resized to {found.preparation.size}"
+        f" ({found.preparation.resize}), as {found.preparation.format}"
+    )
+    rows["output"] = ", ".join(map(_tensor, found.outputs))
+    if found.operators:
+        rows["operators"] = f"{found.nodes:,}: {counts(found.operators)}"
+    if found.graph is not None:
+        rows["opset"] = str(found.graph.opset)
+        rows["rewrites"] = ", ".join(found.graph.rewrites)
+        if found.graph.float32_islands:
+            rows["islands"] = f"{len(found.graph.float32_islands)} nodes in float32"
+    if found.quantization is not None:
+        rows |= quantization(found.quantization)
+    if found.engine is not None:
+        engine = found.engine
+        rows["backend"] = f"{engine.backend} {engine.version}"
+        rows["layers"] = counts(found.layers)
+        rows["products"] = counts(engine.products)
+        rows["weights"] = _weights(engine)
+        rows["runs on"] = ", ".join(engine.compute_capabilities)
+    if found.parity is not None:
+        rows |= parity(found.parity)
+    if found.gate is not None:
+        rows |= gate(found.gate)
+    console.print(facts(rows))
+    chain = [[source.path, source.kind, source.sha256[:16]] for source in found.chain]
+    console.print(columns(["made from", "kind", "SHA-256"], chain))
+
+
+def _tensor(info: TensorInfo) -> str:
+    return f"{info.name}: {info.dtype} {' x '.join(map(str, info.shape))} {info.layout}"
+
+
+def costs(network: Network) -> str:
+    """``19.69 M parameters, 2.78 G multiply-adds``."""
+    return (
+        f"{network.parameters / 1e6:.2f} M parameters,"
+        f" {network.multiply_adds / 1e9:.2f} G multiply-adds an image"
+    )
+
+
+def variant(found: VariantDescription) -> None:
+    """What a variant costs, and what the deploy form does to it."""
+    network = found.network
+    console = printer()
+    console.print(
+        facts(
+            {
+                "network": f"HRViT-{network.variant.name} to {network.task}"
+                f" {network.num_classes} classes at {found.size}",
+                "parameters": f"{network.parameters:,}",
+                "multiply-adds": f"{network.multiply_adds:,}",
+                "widths": ", ".join(map(str, network.variant.widths)),
+                "blocks": ", ".join(
+                    "+".join(map(str, depths)) for depths in network.variant.blocks
+                ),
+            }
+        )
+    )
+    rows = [[r.name, "on" if r.default else "off", r.summary] for r in found.rewrites]
+    console.print(columns(["rewrite", "default", "what it does"], rows))
+
+
+def diagnosis(found: Diagnosis) -> None:
+    """What is installed and what works."""
+    marks = {"ok": "ok", "missing": "-", "broken": "BROKEN"}
+    console = printer()
+    for heading, findings in (
+        ("library", (*found.libraries, found.gpu)),
+        ("road", found.roads),
+    ):
+        rows = [[f.name, marks[f.status], f.detail, f.mend] for f in findings]
+        console.print(columns([heading, "", "found", "to mend"], rows))
+    console.print("the main road is open" if found.ok else "the main road is BROKEN")

@@ -1,0 +1,1 @@
+"""A folder that builds with CMake and runs the artefact."""

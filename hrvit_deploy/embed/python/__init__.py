@@ -1,0 +1,1 @@
+"""A folder that runs the artefact with NumPy, Pillow and one runtime."""

@@ -1,0 +1,1 @@
+"""The Python models before and behind the network in a Triton repository."""

@@ -1,0 +1,62 @@
+"""Real images to measure on: a folder's, or crops of the bundled photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from hrvit_deploy.artefact import Preparation
+from hrvit_deploy.images import NamedImage, find_images, folder_images, prepare, samples, stack
+from hrvit_deploy.options import ImageSize
+
+# Images to compare on: that many, as long as they hold no more pixels, but two at least.
+USUAL_COUNT, LEAST_COUNT = 8, 2
+MOST_PIXELS = USUAL_COUNT * 512 * 512
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Real images to measure on.
+
+    Attributes:
+        folder: Whose images, whole; or a ``.txt`` with a path a line. None for crops of the
+            bundled photographs.
+        limit: How many at most, taken evenly from all there are; None for as many as there
+            is time for at their size.
+    """
+
+    folder: Path | None = None
+    limit: int | None = None
+
+    def open(self, size: ImageSize) -> Iterator[NamedImage]:
+        """Yield the images for a network's input of that size, each of its own size."""
+        if self.folder is None:
+            return samples(self.most(size), size)
+        return folder_images(self.folder, self.most(size))
+
+    def batches(self, preparation: Preparation, batch: int) -> list[NDArray[Any]]:
+        """Return the images as batches a graph takes.
+
+        Args:
+            preparation: How an image becomes the input.
+            batch: Images per run; the last one is repeated until its batch is full.
+        """
+        arrays = [prepare(image.pixels, preparation) for image in self.open(preparation.size)]
+        arrays += arrays[-1:] * (-len(arrays) % batch)
+        return [stack(arrays[i : i + batch]) for i in range(0, len(arrays), batch)]
+
+    def most(self, size: ImageSize) -> int:
+        """Return the limit: 8 images up to 512x512, then fewer, but 2 at least."""
+        if self.limit is not None:
+            return self.limit
+        return max(LEAST_COUNT, min(USUAL_COUNT, MOST_PIXELS // (size.height * size.width)))
+
+    def count(self, size: ImageSize) -> int:
+        """Return how many images :meth:`open` yields."""
+        if self.folder is None:
+            return self.most(size)
+        return min(self.most(size), len(find_images(self.folder)))

@@ -1,0 +1,1 @@
+"""Images of any size in, class maps or class scores out, by any runner."""

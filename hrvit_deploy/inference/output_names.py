@@ -1,0 +1,68 @@
+"""Images to be answered, and what the answers to each are called."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from hrvit_deploy.images import list_images
+
+
+class Picture(NamedTuple):
+    """An image, and what its answers are called.
+
+    Attributes:
+        name: Below the output folder, without an ending; no other picture has it.
+    """
+
+    path: Path
+    name: str
+
+
+def name_outputs(images: Sequence[Path], folder: Path) -> list[Picture]:
+    """Every image with a name of its own below the output folder.
+
+    Args:
+        images: Files, named after themselves; and folders, whose images keep their paths
+            below them. Files that end alike or lie in several folders get more of a name.
+        folder: Where answers go; what lies in it is none of the images.
+
+    Raises:
+        InputError: A folder holds no image.
+    """
+    found = [pair for given in images for pair in _expand(given, folder)]
+    stems = Counter(_stem(relative) for _, relative in found)
+    taken: set[str] = set()
+    pictures = []
+    for path, relative in found:
+        name = relative if stems[_stem(relative)] > 1 else relative.with_suffix("")
+        pictures.append(Picture(path, _free(name.as_posix(), taken)))
+    return pictures
+
+
+def _expand(given: Path, folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Images, and where each lies below what was given."""
+    if not given.is_dir():
+        yield given, Path(given.name)
+        return
+    out = folder.resolve()
+    for path in list_images(given):
+        if not path.resolve().is_relative_to(out):
+            yield path, path.relative_to(given)
+
+
+def _stem(relative: Path) -> str:
+    # Some disks take A and a for the same.
+    return relative.with_suffix("").as_posix().casefold()
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, with a number if it is taken; from now on it is."""
+    chosen, count = name, 1
+    while chosen.casefold() in taken:
+        count += 1
+        chosen = f"{name}-{count}"
+    taken.add(chosen.casefold())
+    return chosen

@@ -1,0 +1,1 @@
+"""How good the outputs are, on labelled images."""

@@ -1,0 +1,297 @@
+"""How good an artefact's outputs are, on labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from hrvit_deploy.artefact import Artefact, Network, plain
+from hrvit_deploy.classes import ClassSet, choose_classes
+from hrvit_deploy.datasets import Dataset, Layout, Sample, find_dataset, read_labels
+from hrvit_deploy.errors import InputError
+from hrvit_deploy.images import NamedImage, load_image
+from hrvit_deploy.inference.fit import FitOptions
+from hrvit_deploy.inference.labels import UNDECIDED, Labels
+from hrvit_deploy.inference.open import open_prepared
+from hrvit_deploy.inference.postprocess import label_maps, probabilities
+from hrvit_deploy.inference.prepared_runner import PreparedRunner
+from hrvit_deploy.measure.accuracy.confusion import ConfusionMatrix
+from hrvit_deploy.measure.accuracy.resume import ResumeFile, RunningCounts, key_of
+from hrvit_deploy.options import ImageSize, Precision, Task
+from hrvit_deploy.progress import Progress
+from hrvit_deploy.runners.spec import RunnerSpec, RunOptions
+from hrvit_deploy.version import VERSION
+
+MIOU = "miou"
+TOP1 = "top1"
+TOP = 5
+# Labels may be of another size than their image, but of its shape, give or take.
+LARGEST_SKEW = 0.02
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What to judge, and how images are looked at.
+
+    Attributes:
+        layout: Whose folders they are.
+        fit: How an image becomes the input.
+        samples: How many images at most; None for all.
+        ignore_index: A class that is not judged, beside what the set leaves unlabelled.
+        classes: ``ade20k``, ``cityscapes`` or a file of names; empty for what there is.
+    """
+
+    layout: Layout = Layout.AUTO
+    fit: FitOptions = field(default_factory=FitOptions)
+    samples: int | None = None
+    ignore_index: int = 255
+    classes: str = ""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of it; figures are shares from 0 to 1.
+
+    Attributes:
+        metric: The figure that counts: ``miou`` or ``top1``.
+        figures: All of them by name: ``miou``, ``mean_accuracy`` and ``pixel_accuracy``,
+            or ``top1`` and ``top5``.
+        images: How many were judged.
+        runner: What ran the artefact.
+        layout: Of the data.
+        classes: Names and colours, in the order of the confusion matrix.
+        confusion: Of pixels, or of images.
+        iou: Of each class by name, None where it neither is nor was predicted; empty for
+            a classifier.
+    """
+
+    metric: str
+    figures: dict[str, float]
+    images: int
+    runner: str
+    layout: Layout
+    classes: ClassSet
+    confusion: ConfusionMatrix
+    iou: dict[str, float | None] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """The figure that counts."""
+        return self.figures[self.metric]
+
+
+def evaluate_artefact(
+    artefact: Artefact,
+    data: Path,
+    options: EvaluateOptions,
+    progress: Progress,
+    *,
+    run: RunOptions = RunOptions(),
+    state: Path | None = None,
+) -> Evaluation:
+    """Measure how good an artefact is, or the network it came from, on labelled images.
+
+    A float16 graph in onnxruntime on a CPU is rounded as it says, so that it is measured
+    as what it is.
+
+    Args:
+        artefact: The graph or plan.
+        data: Folder of ADE20K, Cityscapes or ImageNet.
+        options: What to judge, and how images are looked at.
+        progress: Advanced once an image.
+        run: How it is run.
+        state: File that keeps the counts until all images are counted, so that an
+            interrupted run goes on.
+
+    Raises:
+        InputError: The data are laid out in no known way, or for another task.
+    """
+    manifest = artefact.manifest
+    dataset = labelled_data(data, manifest.network, options.layout)
+    classes = choose_classes(manifest.network, options.classes, data, dataset.classes)
+    spec = RunnerSpec(artefact, replace(run, round_tensors=True))
+    # Where the artefact lies and what classes are called changes no count.
+    how = (spec.kind, run.provider, run.inference_precision)
+    about = (manifest.sha256, *how, replace(options, classes=""))
+    key = key_of(dataset, options.samples, about=plain((VERSION, about))) if state else ""
+    with open_prepared(spec) as prepared:
+        resume_file = ResumeFile(state, key)
+        found = evaluate(prepared, dataset, classes, options, progress, resume_file=resume_file)
+    narrow = manifest.float_type in (Precision.FP16, Precision.BF16)
+    if spec.emulates and narrow:
+        return replace(
+            found, runner=f"{found.runner}, every {manifest.float_type} tensor rounded"
+        )
+    return found
+
+
+def labelled_data(data: Path, network: Network, layout: Layout = Layout.AUTO) -> Dataset:
+    """The data set in a folder, if that network can be judged by it.
+
+    Raises:
+        InputError: It is laid out in no known way, for another task, or has more classes.
+    """
+    dataset = find_dataset(data, layout)
+    if dataset.task is not network.task:
+        raise InputError(
+            f"{data} is laid out as {dataset.layout}, to {dataset.task}, and the network is"
+            f" one to {network.task}",
+            f"give labelled data to {network.task} with",
+        )
+    check_classes(dataset, network.num_classes)
+    return dataset
+
+
+def evaluate(
+    prepared: PreparedRunner,
+    dataset: Dataset,
+    classes: ClassSet,
+    options: EvaluateOptions,
+    progress: Progress,
+    *,
+    resume_file: ResumeFile | None = None,
+) -> Evaluation:
+    """Judge an artefact's outputs by the labels of a data set.
+
+    Args:
+        prepared: What outputs.
+        dataset: Its labels are for the task of that network.
+        classes: Of the network.
+        options: What to judge; the data set is already the one it speaks of.
+        progress: Advanced once an image.
+        resume_file: Where the counts of an earlier, interrupted run may lie, and where these
+            are kept until all images are judged; nowhere by default.
+
+    Raises:
+        InputError: Labels and network do not fit, an image or its labels are broken, or
+            nothing is labelled.
+        RunnerError: The runner failed.
+    """
+    options.fit.check_task(dataset.task)
+    check_classes(dataset, len(classes))
+    samples = dataset.samples[: options.samples]
+    resume_file = resume_file or ResumeFile(None, "")
+    counts = resume_file.load(len(classes), progress)
+    step = progress.start(f"Evaluating {prepared.runner.name}", len(samples))
+    step.advance(counts.images)
+    try:
+        with resume_file.keeping(counts, progress):
+            for group in _groups(samples[counts.images :], prepared.batch):
+                _judge(prepared, dataset, group, options, counts)
+                step.advance(len(group))
+                resume_file.save_if_due(counts)
+    finally:
+        step.finish()
+    if not counts.confusion.total:
+        raise InputError(
+            f"none of the {counts.images} images has a labelled pixel",
+            "check --layout and --ignore-index",
+        )
+    resume_file.remove()
+    return _evaluation(prepared, dataset, classes, counts)
+
+
+def check_classes(dataset: Dataset, count: int) -> None:
+    """Refuse more classes than the network knows.
+
+    Raises:
+        InputError: There are.
+    """
+    if len(dataset.classes) > count:
+        raise InputError(
+            f"{dataset.folder} has {len(dataset.classes)} folders of classes, the network"
+            f" tells {count} apart",
+            "evaluate on the classes it was trained on",
+        )
+
+
+def _groups(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    iterator = iter(samples)
+    while group := list(islice(iterator, size)):
+        yield group
+
+
+def _judge(
+    prepared: PreparedRunner,
+    dataset: Dataset,
+    group: Sequence[Sample],
+    options: EvaluateOptions,
+    counts: RunningCounts,
+) -> None:
+    """Answer some images, then count them."""
+    images = [NamedImage(str(sample.image), load_image(sample.image)) for sample in group]
+    if dataset.task is Task.CLASSIFY:
+        ranked = [_ranked(scores) for scores in probabilities(prepared, images, options.fit)]
+        counts.add_images([sample.label for sample in group], ranked)
+        return
+    classes = len(counts.confusion.counts)
+    maps = [
+        labels_for(sample, image, dataset.layout, options.ignore_index, classes)
+        for sample, image in zip(group, images, strict=True)
+    ]
+    sizes = [ImageSize(*labels.shape) for labels in maps]
+    counts.add_maps(maps, list(label_maps(prepared, images, sizes, options.fit, classes)))
+
+
+def _ranked(scores: np.ndarray) -> Labels:
+    """The likeliest classes, best first; -1 where a probability is not finite."""
+    if not np.isfinite(scores).all():
+        return np.array([UNDECIDED], np.int32)
+    return np.argsort(-scores, kind="stable")[:TOP].astype(np.int32)
+
+
+def labels_for(
+    sample: Sample, image: NamedImage, layout: Layout, ignore_index: int, classes: int
+) -> Labels:
+    """The class of each pixel, -1 where nothing is to be judged; checked against both.
+
+    Raises:
+        InputError: They are of another shape than the image, or of more classes.
+    """
+    labels = read_labels(sample, layout, ignore_index)
+    height, width = image.pixels.shape[:2]
+    skew = labels.shape[0] * width / (labels.shape[1] * height)
+    if abs(skew - 1) > LARGEST_SKEW:
+        raise InputError(
+            f"{sample.labels} has {labels.shape[0]}x{labels.shape[1]} labels for an image of"
+            f" {height}x{width}",
+            "give the labels of that image, or turn them as its EXIF orientation says",
+        )
+    if labels.max() >= classes:
+        raise InputError(
+            f"{sample.labels} holds class {labels.max()}, the network tells {classes} apart"
+            " (0 the first)",
+            "check --layout, or name a class that is not to be judged with --ignore-index",
+        )
+    return labels
+
+
+def _evaluation(
+    prepared: PreparedRunner, dataset: Dataset, classes: ClassSet, counts: RunningCounts
+) -> Evaluation:
+    confusion = counts.confusion
+    iou: dict[str, float | None] = {}
+    if dataset.task is Task.CLASSIFY:
+        figures = {TOP1: confusion.accuracy, "top5": counts.top5 / counts.images}
+    else:
+        shares = (None if np.isnan(share) else float(share) for share in confusion.iou)
+        iou = dict(zip(classes.names, shares, strict=True))
+        figures = {
+            MIOU: confusion.miou,
+            "mean_accuracy": counts.mean_accuracy,
+            "pixel_accuracy": confusion.accuracy,
+        }
+    return Evaluation(
+        metric=TOP1 if dataset.task is Task.CLASSIFY else MIOU,
+        figures=figures,
+        images=counts.images,
+        runner=prepared.runner.name,
+        layout=dataset.layout,
+        classes=classes,
+        confusion=confusion,
+        iou=iou,
+    )

@@ -1,0 +1,1 @@
+"""How fast a network runs, each candidate in a process of its own."""

@@ -1,0 +1,1 @@
+"""How near an artefact's outputs are to a reference's."""

@@ -1,0 +1,210 @@
+"""How far two outputs lie apart, gathered image by image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrvit_deploy.artefact import Parity
+from hrvit_deploy.errors import InputError
+from hrvit_deploy.inference.labels import UNDECIDED, Labels
+from hrvit_deploy.measure.parity.gates import Gates
+
+# Elements taken to float64 at once; full-size logits would need a gigabyte.
+CHUNK = 1 << 20
+
+
+class Errors:
+    """Absolute errors and the angle between two outputs, over any number of images.
+
+    Elements where either output is NaN or infinite are counted and left out of the sums.
+    """
+
+    def __init__(self) -> None:
+        self.max_abs = 0.0
+        self.count = 0
+        self.not_finite = 0
+        self.first_not_finite = ""
+        self._sum_abs = 0.0
+        self._dot = 0.0
+        self._squares = (0.0, 0.0)
+        self._sum_reference = 0.0
+
+    def add(self, name: str, candidate: NDArray[Any], reference: NDArray[Any]) -> None:
+        """One image's outputs.
+
+        Args:
+            name: Of the image, to name it where an output is not finite.
+            candidate: Of any shape and float type.
+            reference: Of the same shape.
+
+        Raises:
+            InputError: The shapes differ.
+        """
+        if candidate.shape != reference.shape:
+            raise InputError(
+                f"outputs have shapes {candidate.shape} and {reference.shape}",
+                "compare artefacts of one size, task and number of classes",
+            )
+        for ours, theirs in _chunks(candidate, reference):
+            finite = np.isfinite(ours) & np.isfinite(theirs)
+            missing = finite.size - int(finite.sum())
+            if missing:
+                self.not_finite += missing
+                self.first_not_finite = self.first_not_finite or name
+                ours, theirs = ours[finite], theirs[finite]  # noqa: PLW2901
+            self._add_finite(ours, theirs)
+
+    def _add_finite(
+        self, candidate: NDArray[np.float64], reference: NDArray[np.float64]
+    ) -> None:
+        if not candidate.size:
+            return
+        distance = np.abs(candidate - reference)
+        self.count += distance.size
+        self.max_abs = max(self.max_abs, float(distance.max()))
+        self._sum_abs += float(distance.sum())
+        self._dot += float(candidate @ reference)
+        ours, theirs = self._squares
+        self._squares = (
+            ours + float(candidate @ candidate),
+            theirs + float(reference @ reference),
+        )
+        self._sum_reference += float(reference.sum())
+
+    @property
+    def mean_abs(self) -> float:
+        """Mean absolute error."""
+        return self._sum_abs / self.count if self.count else 0.0
+
+    @property
+    def cosine(self) -> float:
+        """Of the two outputs as two long vectors; 1 if both are zero, 0 if one is."""
+        ours, theirs = self._squares
+        if ours == 0 and theirs == 0:
+            return 1.0 if self.count else 0.0
+        length = math.sqrt(ours) * math.sqrt(theirs)
+        return max(-1.0, min(1.0, self._dot / length)) if length else 0.0
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the reference's elements."""
+        if not self.count:
+            return 0.0
+        mean = self._sum_reference / self.count
+        return math.sqrt(max(0.0, self._squares[1] / self.count - mean * mean))
+
+
+class Agreement:
+    """How many decisions are the same, over any number of images."""
+
+    def __init__(self) -> None:
+        self.same = 0
+        self.count = 0
+
+    def add(self, candidate: Labels, reference: Labels) -> None:
+        """One image's decisions, of the same shape; undecided ones agree with nothing.
+
+        Raises:
+            InputError: The shapes differ.
+        """
+        if candidate.shape != reference.shape:
+            raise InputError(
+                f"decisions have shapes {candidate.shape} and {reference.shape}",
+                "compare artefacts of one size and task",
+            )
+        self.same += int(((candidate == reference) & (candidate != UNDECIDED)).sum())
+        self.count += candidate.size
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1."""
+        return self.same / self.count if self.count else 0.0
+
+
+def compare_scores(
+    errors: Errors, agreement: Agreement, gates: Gates, reference: str, images: int
+) -> Parity:
+    """The verdict on outputs that can be subtracted.
+
+    The gates of the result are absolute, so that each stands beside its measurement.
+    """
+    deviation = errors.deviation
+    limits = {
+        "max_abs": gates.max_error * deviation,
+        "mean_abs": gates.mean_error * deviation,
+        "cosine": gates.cosine,
+        "agreement": gates.agreement,
+    }
+    measured = {
+        "max_abs": errors.max_abs,
+        "mean_abs": errors.mean_abs,
+        "cosine": errors.cosine,
+        "agreement": agreement.share,
+    }
+    faults = _faults(measured, limits)
+    if errors.not_finite:
+        total = errors.count + errors.not_finite
+        faults.insert(
+            0,
+            f"{errors.not_finite} of {total} scores are NaN or infinite,"
+            f" first in {errors.first_not_finite}",
+        )
+    return Parity(
+        reference=reference,
+        images=images,
+        max_abs=errors.max_abs,
+        mean_abs=errors.mean_abs,
+        cosine=errors.cosine,
+        agreement=agreement.share,
+        passed=not faults,
+        gates=limits,
+        note="; ".join(faults),
+    )
+
+
+def compare_labels(agreement: Agreement, gates: Gates, reference: str, images: int) -> Parity:
+    """The verdict on outputs of which only the decisions compare.
+
+    A decision counts as a vector with a single 1: ``mean_abs`` is the share that differs,
+    ``max_abs`` is 1 if any does, and the cosine is the agreement. Only that has a gate.
+    """
+    share = agreement.share
+    limits = {"agreement": gates.agreement}
+    faults = _faults({"agreement": share}, limits)
+    return Parity(
+        reference=reference,
+        images=images,
+        max_abs=float(share < 1),
+        mean_abs=1 - share,
+        cosine=share,
+        agreement=share,
+        passed=not faults,
+        gates=limits,
+        note="; ".join(faults),
+    )
+
+
+def _faults(measured: dict[str, float], limits: dict[str, float]) -> list[str]:
+    faults = []
+    for name, limit in limits.items():
+        value = measured[name]
+        upper = name.endswith("_abs")
+        # Written so that NaN fails.
+        if not (value <= limit if upper else value >= limit):
+            where = "above" if upper else "below"
+            faults.append(f"{name} {value:.4g} is {where} its gate {limit:.4g}")
+    return faults
+
+
+def _chunks(
+    first: NDArray[Any], second: NDArray[Any]
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    flat = np.ravel(first), np.ravel(second)
+    for start in range(0, first.size, CHUNK):
+        ours, theirs = (array[start : start + CHUNK].astype(np.float64) for array in flat)
+        yield ours, theirs

@@ -1,0 +1,213 @@
+"""Graphs of one network side by side: size, accuracy, agreement and speed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hrvit_deploy.artefact import (
+    Artefact,
+    Kind,
+    Manifest,
+    find_newest,
+    open_artefact,
+    read_sidecar,
+    sidecar_of,
+)
+from hrvit_deploy.errors import UsageError
+from hrvit_deploy.image_source import ImageSource
+from hrvit_deploy.options import Precision
+from hrvit_deploy.pipeline import stages
+from hrvit_deploy.progress import Progress
+from hrvit_deploy.runners.spec import (
+    Implementation,
+    InferencePrecision,
+    Provider,
+    RunnerSpec,
+    RunOptions,
+)
+
+if TYPE_CHECKING:
+    from hrvit_deploy.measure.accuracy.evaluate import EvaluateOptions, Evaluation
+    from hrvit_deploy.measure.latency.bench import BenchOptions, BenchResult
+
+
+@dataclass(frozen=True)
+class Row:
+    """One candidate.
+
+    Attributes:
+        name: Of its file, or ``eager``.
+        precision: What its products run in.
+        rest: What everything else runs in.
+        size_mib: Of its file and the weights beside it; None for eager PyTorch.
+        score: mIoU or top-1 where there are labels.
+        agreement: Share of decisions that are eager's on the images.
+        p50_ms: Median latency; None where it could not be timed.
+        ratio: Of that to the first row's.
+        error: Why it could not be timed.
+    """
+
+    name: str
+    precision: Precision
+    rest: Precision
+    size_mib: float | None
+    score: float | None
+    agreement: float | None
+    p50_ms: float | None
+    ratio: float | None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All of them, eager PyTorch first.
+
+    Attributes:
+        metric: ``miou`` or ``top1``; empty without labels.
+        images: Labelled images judged.
+        data: Where those are.
+        provider: What ran the graphs.
+        inference_precision: What OpenVINO computed in.
+    """
+
+    rows: tuple[Row, ...]
+    environment: dict[str, Any]
+    metric: str = ""
+    images: int = 0
+    data: str = ""
+    provider: Provider = Provider.CPU
+    inference_precision: InferencePrecision = InferencePrecision.F32
+
+
+def family(folder: Path) -> list[Artefact]:
+    """The newest graph in a folder and all others there of its network, size and batch."""
+    paths = sorted(folder.glob(f"*.{Kind.ONNX}"), key=lambda path: path.stat().st_mtime_ns)
+    kin = _kin(read_sidecar(sidecar_of(find_newest(folder, Kind.ONNX))))
+    known = [path for path in paths if sidecar_of(path).is_file()]
+    return [open_artefact(p) for p in known if _kin(read_sidecar(sidecar_of(p))) == kin]
+
+
+def _kin(manifest: Manifest) -> tuple[Any, ...]:
+    return manifest.network, manifest.preparation.size, manifest.inputs[0].batch
+
+
+def compare_artefacts(
+    artefacts: Sequence[Artefact],
+    data: Path | None,
+    images: ImageSource,
+    timing: BenchOptions,
+    progress: Progress,
+    *,
+    samples: int | None = None,
+    run: RunOptions = RunOptions(),
+    environment: dict[str, Any],
+) -> Comparison:
+    """Judge graphs of one network on the same images, and time them in turn.
+
+    Args:
+        artefacts: Graphs of one network, size and batch; eager PyTorch is put before them.
+        data: Labelled images; None leaves accuracy out.
+        images: To compare decisions with eager's on.
+        timing: How long to time.
+        progress: Told of each step.
+        samples: Labelled images at most.
+        run: How the graphs are run.
+        environment: Of :func:`hrvit_deploy.measure.environment.describe_environment`.
+
+    Raises:
+        UsageError: They are not of one network, size and batch.
+    """
+    from hrvit_deploy.measure.accuracy.evaluate import EvaluateOptions
+    from hrvit_deploy.measure.latency.bench import bench
+
+    _require_kin(artefacts)
+    specs = [stages.eager(artefacts[0], run), *(RunnerSpec(graph, run) for graph in artefacts)]
+    found = []
+    if data is not None:
+        found = _judge(artefacts, data, EvaluateOptions(samples=samples), progress, run)
+    # Nothing is recorded of the agreements.
+    agreements = [
+        stages.measure_parity(artefact, None, images, progress, run=run).agreement
+        for artefact in artefacts
+    ]
+    report = bench(specs, timing, environment, progress)
+    rows = _rows(artefacts, [judged.score for judged in found], agreements, report.results)
+    return Comparison(
+        rows,
+        environment,
+        metric=found[0].metric if found else "",
+        images=found[0].images if found else 0,
+        data=str(data) if found else "",
+        provider=run.provider,
+        inference_precision=run.inference_precision,
+    )
+
+
+def _require_kin(artefacts: Sequence[Artefact]) -> None:
+    first = artefacts[0]
+    for other in artefacts:
+        if _kin(other.manifest) != _kin(first.manifest):
+            raise UsageError(
+                f"{other.path} and {first.path} are not of one network, size and batch",
+                "compare graphs made from one checkpoint at one size",
+            )
+
+
+def _judge(
+    artefacts: Sequence[Artefact],
+    data: Path,
+    options: EvaluateOptions,
+    progress: Progress,
+    run: RunOptions,
+) -> list[Evaluation]:
+    """Eager PyTorch and then each graph on the labelled images."""
+    from hrvit_deploy.measure.accuracy.evaluate import evaluate_artefact
+
+    in_torch = replace(run, implementation=Implementation.EAGER)
+    eager = evaluate_artefact(artefacts[0], data, options, progress, run=in_torch)
+    graphs = [
+        evaluate_artefact(artefact, data, options, progress, run=run) for artefact in artefacts
+    ]
+    return [eager, *graphs]
+
+
+def _rows(
+    artefacts: Sequence[Artefact],
+    scores: Sequence[float],
+    agreements: Sequence[float],
+    times: Sequence[BenchResult],
+) -> tuple[Row, ...]:
+    """A row each; the first score and the first time are eager PyTorch's."""
+    unknown: Sequence[float | None] = [None] * len(times)
+    known = iter(scores or unknown)
+    eager, *others = times
+    full = Precision.FP32
+    first = Row(
+        "eager", full, full, None, next(known), None, eager.p50_ms, eager.ratio, eager.error
+    )
+    return first, *(
+        Row(
+            artefact.path.stem,
+            artefact.manifest.precision,
+            artefact.manifest.float_type,
+            _size(artefact),
+            score,
+            agreement,
+            time.p50_ms,
+            time.ratio,
+            time.error,
+        )
+        for artefact, score, agreement, time in zip(
+            artefacts, known, agreements, others, strict=True
+        )
+    )
+
+
+def _size(artefact: Artefact) -> float:
+    graph = artefact.manifest.graph
+    names = [artefact.path.name, *(graph.external_data if graph else ())]
+    sizes = [(artefact.path.parent / name).stat().st_size for name in names]
+    return float(sum(sizes)) / 2**20

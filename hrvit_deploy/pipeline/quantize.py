@@ -1,0 +1,370 @@
+"""INT8 and FP8 that can be trusted: find ranges, quantize, check_quality, and mend what fails.
+
+Engines are built only from what comes out of here good enough; see
+:mod:`hrvit_deploy.pipeline.quality_gate` for what that means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hrvit_deploy.artefact import (
+    Artefact,
+    Kind,
+    open_artefact,
+    read_sidecar,
+    sidecar_of,
+)
+from hrvit_deploy.errors import ArtefactError, GateError, InputError, UsageError
+from hrvit_deploy.image_source import ImageSource
+from hrvit_deploy.options import CalibrationOptions, Precision, QuantizeOptions
+from hrvit_deploy.pipeline import stages
+from hrvit_deploy.pipeline.mixed_precision import Search
+from hrvit_deploy.pipeline.quality_gate import (
+    QualityCriteria,
+    check_quality,
+    check_quality_by_parity,
+    describe,
+    recheck,
+)
+from hrvit_deploy.pipeline.stages import CALIB_DIR, EXPORT_DIR
+from hrvit_deploy.progress import Progress
+
+if TYPE_CHECKING:
+    from hrvit_deploy.quantization.calibration.ranges import Ranges
+
+
+NOISE = "calibrated on noise: the answers mean nothing"
+
+
+def find_or_cast(
+    graph: Artefact,
+    rest: Precision,
+    images: ImageSource,
+    progress: Progress,
+    *,
+    folder: Path | None = None,
+) -> tuple[Artefact, bool]:
+    """The graph in float16 or bfloat16, and whether it was typed and compared just now.
+
+    Args:
+        graph: In float32, or already in that type.
+        rest: The type.
+        images: To measure activations on and to compare on.
+        progress: Told of each step.
+        folder: Where a typed graph goes; None for beside this one.
+    """
+    if rest is graph.manifest.precision:
+        return graph, False
+    path = (folder or graph.path.parent) / f"{graph.path.stem}-{rest}.onnx"
+    if path.exists() and not _descends(path, graph):
+        # Somebody exported it as it is, perhaps with inputs of another type.
+        path = path.with_stem(f"{graph.path.stem}-to-{rest}")
+    if sidecar_of(path).is_file() and path.is_file():
+        known = open_artefact(path)
+        if graph.manifest.sha256 == known.manifest.sources[0].sha256:
+            return known, False
+    return stages.cast(graph, rest, images, progress, path=path), True
+
+
+def _descends(path: Path, graph: Artefact) -> bool:
+    """Whether a file was made from that graph, or from another that had its name."""
+    try:
+        sources = read_sidecar(sidecar_of(path)).sources
+    except ArtefactError:
+        return False
+    return bool(sources) and sources[0].path == graph.path.name
+
+
+def quantize(
+    graph: Artefact,
+    ranges: tuple[Path, Ranges],
+    options: QuantizeOptions,
+    criteria: QualityCriteria,
+    progress: Progress,
+    *,
+    rest: Precision | None = None,
+    auto: bool = False,
+    folder: Path = EXPORT_DIR,
+) -> Artefact:
+    """Quantize a float graph and judge what came of it.
+
+    Args:
+        graph: In float32, or float16.
+        ranges: File and contents, of the float32 graph.
+        options: Which products, and to what.
+        criteria: What to judge on.
+        progress: Told of each step.
+        rest: Type of everything else: FP32 or FP16; None keeps the graph's.
+        auto: Leave the worst products in float until the gate holds.
+        folder: Where graphs go.
+
+    Returns:
+        The quantized artefact; its sidecar holds the gate, passed or not.
+
+    Raises:
+        GateError: With ``auto``, the gate does not hold whatever is left out.
+    """
+    from hrvit_deploy.quantization.quantize import quantize_artefact
+
+    file, held = ranges
+    rest = rest or graph.manifest.precision
+    base, _ = find_or_cast(graph, rest, criteria.images, progress, folder=folder)
+    path = folder / f"{base.path.stem}-{options.precision}.onnx"
+    reference = _float32_of(graph)
+
+    def make(options: QuantizeOptions) -> Artefact:
+        made = quantize_artefact(base, held, path, options, ranges_file=file)
+        quantization = made.manifest.quantization
+        assert quantization is not None
+        progress.note(f"{quantization.products} products in {options.precision}: {path.name}")
+        return check_quality(made, reference, criteria, progress)
+
+    made = make(options)
+    gate = made.manifest.gate
+    assert gate is not None
+    if not auto or gate.passed:
+        return made
+    progress.note(f"{describe(gate)}: looking for the products that cost most")
+    search = Search(reference or graph, held, options, criteria, progress)
+    kept: tuple[str, ...] = ()
+    for kept in search.attempts():
+        made = make(replace(options, keep=(*kept, *options.keep)))
+        gate = made.manifest.gate
+        assert gate is not None
+        if gate.passed:
+            for name in kept:
+                progress.note(f"  in float: {name}")
+            progress.note(f"{len(kept)} products stay in float, the worst first")
+            return made
+    raise GateError(
+        f"{path}: even with {len(kept)} more products in float, {describe(gate)}",
+        "build --fp16, or loosen the gate with --max-drop or --min-agreement",
+    )
+
+
+def cast_and_check(
+    graph: Artefact,
+    precision: Precision,
+    criteria: QualityCriteria,
+    progress: Progress,
+    *,
+    folder: Path = EXPORT_DIR,
+) -> Artefact:
+    """A float32 graph in float16 or bfloat16, judged against itself."""
+    typed, fresh = find_or_cast(graph, precision, criteria.images, progress, folder=folder)
+    if fresh and criteria.data is None:
+        return check_quality_by_parity(typed, criteria)
+    return check_quality(typed, graph, criteria, progress)
+
+
+def source_of(made: Artefact) -> Artefact | None:
+    """The float32 graph that a narrower one was made from, if it still lies near it."""
+    for source in made.manifest.sources:
+        if source.kind != Kind.ONNX:
+            continue
+        for folder in dict.fromkeys((made.path.parent, EXPORT_DIR)):
+            path = folder / source.path
+            if not (path.is_file() and sidecar_of(path).is_file()):
+                continue
+            manifest = read_sidecar(sidecar_of(path))
+            wanted = (source.sha256, Precision.FP32)
+            if (manifest.sha256, manifest.precision) == wanted:
+                return open_artefact(path)
+    return None
+
+
+def _float32_of(graph: Artefact) -> Artefact | None:
+    """What a quantized graph is held against; None for eager PyTorch."""
+    return graph if graph.manifest.precision is Precision.FP32 else source_of(graph)
+
+
+def find_ranges(
+    graph: Artefact,
+    file: Path | None,
+    images: Path | None,
+    options: CalibrationOptions | None,
+    progress: Progress,
+    *,
+    folder: Path = CALIB_DIR,
+) -> tuple[Path, Ranges]:
+    """The ranges of a graph: those given, those measured before, or measured now.
+
+    Args:
+        graph: In float32, or made from such a one.
+        file: Ranges to take.
+        images: A folder, list or archive to calibrate on; None for ``calib/images/``.
+        options: How to calibrate; None if nobody said, and any ranges will do.
+        progress: Told what is taken.
+        folder: Where ranges lie, named after their graph.
+
+    Raises:
+        ArtefactError: The ranges are of another graph, or of images that have changed.
+        InputError: There are neither images nor ranges.
+        UsageError: Ranges are given, and how to measure others.
+    """
+    from hrvit_deploy.quantization.calibration.images import DEFAULT_FOLDER
+    from hrvit_deploy.quantization.calibration.ranges import check_fits, read_ranges
+    from hrvit_deploy.quantization.calibration.stage import calibrate_artefact
+
+    if file is not None:
+        if options is not None:
+            raise UsageError(
+                "ranges are given: how to measure others says nothing",
+                "leave out --ranges, or --method and --random-data",
+            )
+        held = read_ranges(file)
+        check_fits(held, graph)
+        return file, held
+    measured = _to_measure(graph)
+    known = folder / f"{measured.path.stem}.json"
+    anything = images is None and options is None
+    if anything and known.is_file():
+        found = read_ranges(known)
+        if found.model_sha256 == measured.manifest.sha256:
+            _check_images(known, found, measured)
+            progress.note(f"taking {known}: {found.method} of {found.images} images")
+            return known, found
+    random = options is not None and options.random_data
+    if images is None and not random and not holds_images(DEFAULT_FOLDER):
+        if known.is_file():
+            check_fits(read_ranges(known), measured)
+        raise InputError(
+            f"there are no images in {DEFAULT_FOLDER}/ and no ranges in {known}",
+            f"put some hundred images of the kind it will see into {DEFAULT_FOLDER}/, or"
+            " name a folder with --images DIR",
+        )
+    return calibrate_artefact(
+        measured, images, options or CalibrationOptions(), folder, progress
+    )
+
+
+def _to_measure(graph: Artefact) -> Artefact:
+    """The float32 graph: this one, or the one it was made from."""
+    found = _float32_of(graph)
+    if found is not None:
+        return found
+    if any(source.kind == Kind.ONNX for source in graph.manifest.sources):
+        raise ArtefactError(
+            f"the float32 graph that {graph.path.name} was made from is not beside it",
+            "give its ranges with --ranges, or the float32 graph instead",
+        )
+    raise ArtefactError(
+        f"{graph.path.name} was exported in {graph.manifest.precision}, and ranges are measured"
+        " in fp32",
+        "export it in fp32, and quantize that with --rest fp16",
+    )
+
+
+def _check_images(path: Path, ranges: Ranges, graph: Artefact) -> None:
+    """Refuse ranges whose images lie in ``calib/images/`` no more as they were."""
+    from hrvit_deploy.quantization.calibration.images import DEFAULT_FOLDER, open_pictures
+
+    if ranges.place != str(DEFAULT_FOLDER) or not holds_images(DEFAULT_FOLDER):
+        return
+    options = CalibrationOptions(samples=ranges.samples)
+    now = open_pictures(DEFAULT_FOLDER, options, graph.manifest.preparation)
+    if now.sha256 != ranges.images_sha256:
+        raise ArtefactError(
+            f"{path} does not serve: the images in {DEFAULT_FOLDER}/ changed",
+            "run hrvit-deploy calibrate again, or take the ranges as they are with --ranges",
+        )
+
+
+@dataclass(frozen=True)
+class QuantizeRequest:
+    """All that a user says about quantizing one graph.
+
+    Attributes:
+        options: Which products, and to what.
+        criteria: What the quality of the result is checked on.
+        calibration: How to calibrate; None where nothing was said.
+        ranges: File of ranges to take; None for those in ``calib/``, or measured now.
+        images: To calibrate on; None for ``calib/images/``.
+        rest: Type of everything else; None keeps the graph's.
+        auto: Whether the worst products stay in float until the gate holds.
+    """
+
+    options: QuantizeOptions
+    criteria: QualityCriteria
+    calibration: CalibrationOptions | None = None
+    ranges: Path | None = None
+    images: Path | None = None
+    rest: Precision | None = None
+    auto: bool = False
+
+    @property
+    def says_how(self) -> bool:
+        """Whether anything is said that only a float graph can follow."""
+        usual = QuantizeOptions(self.options.precision)
+        return self.options != usual or bool(self.calibration or self.ranges or self.auto)
+
+
+def quantize_request(
+    graph: Artefact, request: QuantizeRequest, progress: Progress, folder: Path = EXPORT_DIR
+) -> Artefact:
+    """Quantize a float graph; check the quality of a quantized one again.
+
+    Args:
+        graph: In float32 or float16, or already in the request's precision.
+        request: How to quantize, and what to check on.
+        progress: Shown each step.
+        folder: Where graphs are written.
+
+    Returns:
+        The quantized artefact; its sidecar holds the gate, passed or not.
+
+    Raises:
+        UsageError: The graph is quantized already, and the request says how to.
+    """
+    precision = request.options.precision
+    if graph.manifest.precision is precision:
+        if request.says_how:
+            raise UsageError(
+                f"{graph.path.name} is quantized already",
+                "give the float32 graph, or leave out what says how to quantize",
+            )
+        if graph.manifest.quantization and graph.manifest.quantization.random_data:
+            progress.warn(NOISE)
+        return recheck(graph, source_of(graph), request.criteria, progress)
+    check_castable(graph, request.rest)
+    ranges = find_ranges(graph, request.ranges, request.images, request.calibration, progress)
+    if ranges[1].random_data:
+        progress.warn(NOISE)
+    return quantize(
+        graph,
+        ranges,
+        request.options,
+        request.criteria,
+        progress,
+        rest=request.rest,
+        auto=request.auto,
+        folder=folder,
+    )
+
+
+def check_castable(graph: Artefact, rest: Precision | None) -> None:
+    """Refuse a graph that cannot be quantized, before anything is measured.
+
+    Raises:
+        UsageError: It is no float graph, or would have to become wider than it is.
+    """
+    from hrvit_deploy.quantization.quantize import check_float
+
+    check_float(graph)
+    if rest is Precision.FP32 and graph.manifest.precision is Precision.FP16:
+        raise UsageError(
+            f"{graph.path.name} is fp16 and cannot become fp32", "give the float32 graph"
+        )
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether there is an image in a folder."""
+    from hrvit_deploy.images import list_images
+
+    try:
+        return bool(list_images(folder))
+    except InputError:
+        return False

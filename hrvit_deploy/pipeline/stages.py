@@ -1,0 +1,232 @@
+"""The stages, each made to fit the next: load, export, cast, build, verify.
+
+A stage reads what the one before it wrote and knows nothing of the others; what it needs
+from them is handed to it here. :mod:`hrvit_deploy.pipeline.run` runs them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hrvit_deploy.artefact import Artefact, Parity, Preparation, Weights, record
+from hrvit_deploy.image_source import ImageSource
+from hrvit_deploy.measure.parity.gates import GATES, Gates
+from hrvit_deploy.model.variants import NetworkSpec
+from hrvit_deploy.options import BuildOptions, ExportOptions, Precision, check_output
+from hrvit_deploy.progress import Progress
+from hrvit_deploy.runners.spec import Implementation, RunnerSpec, RunOptions
+
+if TYPE_CHECKING:
+    from hrvit_deploy.trained import Trained
+
+EXPORT_DIR = Path("export")
+ENGINES_DIR = Path("engines")
+CALIB_DIR = Path("calib")
+
+
+def load(spec: NetworkSpec, progress: Progress) -> Trained:
+    """Load a network with its checkpoint's weights, or with random ones and a warning.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read or does not fit the network.
+    """
+    from hrvit_deploy import trained
+
+    loaded = trained.load(spec)
+    if loaded.described.weights is Weights.RANDOM:
+        progress.warn(
+            "no checkpoint: the weights are random. Parity and latency hold for any weights,"
+            " but the answers mean nothing; give --checkpoint FILE"
+        )
+    return loaded
+
+
+def export(
+    trained: Trained,
+    options: ExportOptions,
+    folder: Path,
+    images: ImageSource,
+    progress: Progress,
+    *,
+    gates: Gates | None = None,
+) -> Artefact:
+    """Export a network to ONNX and compare the graph with it on real images.
+
+    Args:
+        trained: From :func:`load`.
+        options: Which graph to make of it.
+        folder: Where the graph is written, named after what it is.
+        images: To compare on, and to measure activations for narrow types.
+        progress: Shown each step.
+        gates: What the comparison must keep; by default those of the precision.
+
+    Returns:
+        The artefact; its sidecar holds the comparison, passed or not.
+
+    Raises:
+        ExportError: The graph cannot be traced, checked or simplified.
+        UsageError: The options contradict the network or each other.
+    """
+    from hrvit_deploy.deploy.form import choose, deploy
+    from hrvit_deploy.export.naming import export_name
+    from hrvit_deploy.export.stage import Subject, export_onnx
+
+    rewrites = choose(options.without, options.extra, target=options.target)
+    trained = trained.at(options.size)
+    described = trained.described
+    check_output(described.task, options.output_format, described.num_classes)
+    preparation = Preparation(
+        options.size, options.input_format, mean=options.mean, std=options.std
+    )
+    form = deploy(trained.network, options.size, rewrites)
+    batches = images.batches(preparation, options.batch or 2)
+    path = folder / f"{export_name(described, options)}.onnx"
+    subject = Subject(form, described, preparation, trained.sources)
+    artefact = export_onnx(subject, path, options, batches, progress)
+    return verify(artefact, None, images, progress, gates=gates)
+
+
+def cast(
+    artefact: Artefact,
+    precision: Precision,
+    images: ImageSource,
+    progress: Progress,
+    *,
+    path: Path | None = None,
+) -> Artefact:
+    """Cast a float32 graph to float16 or bfloat16 and compare it with eager PyTorch.
+
+    Args:
+        artefact: The graph.
+        precision: FP16 or BF16.
+        images: To measure activations on, and to compare on.
+        progress: Shown each step.
+        path: The new graph; None for beside the old one, named after the type.
+
+    Returns:
+        The new graph; its sidecar holds the comparison, passed or not.
+    """
+    from hrvit_deploy.export.stage import cast_artefact
+
+    manifest = artefact.manifest
+    batches = images.batches(manifest.preparation, manifest.inputs[0].batch or 2)
+    path = path or artefact.path.with_stem(f"{artefact.path.stem}-{precision}")
+    if manifest.precision is Precision.FP32:
+        progress.note(f"{artefact.path.name} is fp32; typing it in {precision} as {path.name}")
+    made = cast_artefact(artefact, path, precision, batches, progress)
+    return verify(made, None, images, progress)
+
+
+def build(
+    artefact: Artefact,
+    options: BuildOptions,
+    folder: Path,
+    images: ImageSource,
+    progress: Progress,
+) -> Artefact:
+    """Build an engine from a graph, casting the graph first where it is float32.
+
+    Args:
+        artefact: The graph.
+        options: How to build; a float32 graph serves fp16 and bf16 too.
+        folder: Where the plan is written.
+        images: To measure activations on, if the graph must be cast.
+        progress: Shown each step.
+
+    Raises:
+        BuildError: The backend refused the network.
+        PrecisionError: The engine's types are not those asked for.
+    """
+    from hrvit_deploy.engines.build import build_engine
+
+    requested, given = options.precision, artefact.manifest.precision
+    if given is Precision.FP32 and requested in (Precision.FP16, Precision.BF16):
+        artefact = cast(artefact, requested, images, progress)
+    parity = artefact.manifest.parity
+    if parity is not None and not parity.passed:
+        progress.warn(f"{artefact.path.name} missed its gates; the engine will too")
+    return build_engine(artefact, folder, options, progress)
+
+
+def verify(
+    artefact: Artefact,
+    against: Artefact | None,
+    images: ImageSource,
+    progress: Progress,
+    *,
+    gates: Gates | None = None,
+    run: RunOptions = RunOptions(),
+) -> Artefact:
+    """Compare an artefact with a reference and record the verdict in its sidecar.
+
+    Args:
+        artefact: The candidate.
+        against: The reference; None for the network it came from, in eager PyTorch.
+        images: To compare on.
+        progress: Advanced once an image.
+        gates: What the comparison must keep; by default those of the precision.
+        run: How both are run.
+
+    Returns:
+        The candidate with the verdict in its sidecar.
+
+    Raises:
+        InputError: There are no images, or outputs that cannot be compared.
+        RunnerError: One of the two cannot run.
+    """
+    return record(
+        artefact,
+        parity=measure_parity(artefact, against, images, progress, gates=gates, run=run),
+    )
+
+
+def measure_parity(
+    artefact: Artefact,
+    against: Artefact | None,
+    images: ImageSource,
+    progress: Progress,
+    *,
+    gates: Gates | None = None,
+    run: RunOptions = RunOptions(),
+) -> Parity:
+    """Measure what :func:`verify` records, and record nothing."""
+    from hrvit_deploy.inference.open import open_prepared
+    from hrvit_deploy.inference.prepared_runner import DYNAMIC_BATCH
+    from hrvit_deploy.measure.parity.verify import verify as compare
+
+    manifest = artefact.manifest
+    run = replace(run, save_memory=True)
+    ours = RunnerSpec(artefact, replace(run, round_tensors=True))
+    theirs = RunnerSpec(against, run) if against is not None else eager(artefact, run)
+    batches = [
+        spec.artefact.manifest.inputs[0].batch or DYNAMIC_BATCH for spec in (ours, theirs)
+    ]
+    size = manifest.preparation.size
+    with (
+        open_prepared(ours, batch=batches[0]) as candidate,
+        open_prepared(theirs, batch=batches[1]) as reference,
+    ):
+        parity = compare(
+            candidate,
+            reference,
+            images.open(size),
+            gates or GATES[manifest.precision],
+            progress,
+            total=images.count(size),
+        )
+        name = candidate.runner.name
+    narrow = manifest.float_type in (Precision.FP16, Precision.BF16)
+    rounded = (
+        f", every {manifest.float_type} tensor rounded" if narrow and ours.emulates else ""
+    )
+    return replace(parity, candidate=name + rounded)
+
+
+def eager(artefact: Artefact, run: RunOptions = RunOptions()) -> RunnerSpec:
+    """Return the spec of the network an artefact came from, in eager PyTorch.
+
+    What OpenVINO computes in says nothing there.
+    """
+    return RunnerSpec(artefact, replace(run, implementation=Implementation.EAGER))

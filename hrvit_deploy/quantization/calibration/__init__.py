@@ -1,0 +1,1 @@
+"""The ranges of a graph's activations, measured on images."""

@@ -1,0 +1,1 @@
+"""What is installed, what an artefact holds, and charts."""

@@ -1,0 +1,1 @@
+"""Plans of TensorRT and TensorRT-RTX, run on a GPU."""
