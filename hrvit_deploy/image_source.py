@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from hrvit_deploy.artefact import Preparation
-from hrvit_deploy.images import NamedImage, find_images, folder_images, prepare, samples, stack
 from hrvit_deploy.options import ImageSize
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hrvit_deploy.images import NamedImage
 
 # Images to compare on: that many, as long as they hold no more pixels, but two at least.
 USUAL_COUNT, LEAST_COUNT = 8, 2
@@ -34,6 +36,8 @@ class ImageSource:
 
     def open(self, size: ImageSize) -> Iterator[NamedImage]:
         """Yield the images for a network's input of that size, each of its own size."""
+        from hrvit_deploy.images import folder_images, samples
+
         if self.folder is None:
             return samples(self.most(size), size)
         return folder_images(self.folder, self.most(size))
@@ -45,6 +49,8 @@ class ImageSource:
             preparation: How an image becomes the input.
             batch: Images per run; the last one is repeated until its batch is full.
         """
+        from hrvit_deploy.images import prepare, stack
+
         arrays = [prepare(image.pixels, preparation) for image in self.open(preparation.size)]
         arrays += arrays[-1:] * (-len(arrays) % batch)
         return [stack(arrays[i : i + batch]) for i in range(0, len(arrays), batch)]
@@ -57,6 +63,8 @@ class ImageSource:
 
     def count(self, size: ImageSize) -> int:
         """Return how many images :meth:`open` yields."""
+        from hrvit_deploy.images import find_images
+
         if self.folder is None:
             return self.most(size)
         return min(self.most(size), len(find_images(self.folder)))

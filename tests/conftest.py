@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import TINY, Run, call
+from support.command_line import TINY, Run, call
 
 from hrvit_deploy.bindings import cuda_
 
@@ -52,9 +52,9 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny segmenter's graph in ``export/``; copy it before changing it."""
+    from hrvit_deploy.image_source import ImageSource
     from hrvit_deploy.model.variants import NetworkSpec, load_variant
     from hrvit_deploy.options import ExportOptions, ImageSize, Task
-    from hrvit_deploy.image_source import ImageSource
     from hrvit_deploy.pipeline import stages
     from hrvit_deploy.progress import SilentProgress
 

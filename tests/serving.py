@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-import small_artefacts
-from graph_making import Value, make_graph
-from labelled import picture
+from support import small_artefacts
+from support.graph_making import Value, make_graph
+from support.labelled import picture
 
 from hrvit_deploy.artefact import (
     Artefact,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import labelled
 import numpy as np
 import pytest
 from PIL import Image
+from support import labelled
 
 from hrvit_deploy.datasets import VOID, Layout, Sample, find_dataset, read_labels
 from hrvit_deploy.errors import InputError

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from graph_making import Value, floats, make_graph, run_graph
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+from support.graph_making import Value, floats, make_graph, run_graph
 
 from hrvit_deploy import graphs
 from hrvit_deploy.errors import ExportError

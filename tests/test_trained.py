@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from networks import CLASSES, TINY, WHOLE, tiny
+from support.networks import CLASSES, TINY, WHOLE, tiny
 
 from hrvit_deploy.artefact import (
     Kind,

@@ -137,7 +137,7 @@ class Triton:
         tensor = {"name": "image", "shape": shape, "datatype": "BYTES", "parameters": about}
         wanted = {"name": output, "parameters": {"binary_data": True, **wish}}
         head = json.dumps({"inputs": [tensor], "outputs": [wanted]}).encode()
-        request = urllib.request.NetworkSpec(
+        request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/v2/models/{model}/infer",
             head + strings,
             {"Inference-Header-Content-Length": str(len(head))},

@@ -123,9 +123,10 @@ def bench_artefacts(
     """
     from hrvit_deploy.measure.latency.bench import bench
     from hrvit_deploy.measure.latency.profile import profile
+    from hrvit_deploy.measure.latency.worker import candidate_of
 
     specs = request.specs(artefacts)
-    report = bench(specs, options, environment, progress)
+    report = bench([candidate_of(spec) for spec in specs], options, environment, progress)
     profiles = []
     if request.profile:
         timed = zip(specs, report.results, strict=True)

@@ -122,6 +122,7 @@ def compare_artefacts(
     """
     from hrvit_deploy.measure.accuracy.evaluate import EvaluateOptions
     from hrvit_deploy.measure.latency.bench import bench
+    from hrvit_deploy.measure.latency.worker import candidate_of
 
     _require_kin(artefacts)
     specs = [stages.eager(artefacts[0], run), *(RunnerSpec(graph, run) for graph in artefacts)]
@@ -133,7 +134,7 @@ def compare_artefacts(
         stages.measure_parity(artefact, None, images, progress, run=run).agreement
         for artefact in artefacts
     ]
-    report = bench(specs, timing, environment, progress)
+    report = bench([candidate_of(spec) for spec in specs], timing, environment, progress)
     rows = _rows(artefacts, [judged.score for judged in found], agreements, report.results)
     return Comparison(
         rows,

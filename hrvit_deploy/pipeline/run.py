@@ -76,6 +76,7 @@ def run_pipeline(
         InputError: There is nothing to calibrate on.
     """
     from hrvit_deploy.measure.latency.bench import bench
+    from hrvit_deploy.measure.latency.worker import candidate_of
 
     exports, engines = folders
     graph = stages.export(trained, options, exports, criteria.images, progress)
@@ -85,8 +86,8 @@ def run_pipeline(
     )
     quality_gate.require_quality(typed, criteria, progress)
     engine = stages.build(typed, building, engines, criteria.images, progress)
-    specs = [stages.eager(graph), RunnerSpec(graph)]
-    return PipelineResult(graph, engine, bench(specs, timing, environment, progress))
+    candidates = [candidate_of(spec) for spec in (stages.eager(graph), RunnerSpec(graph))]
+    return PipelineResult(graph, engine, bench(candidates, timing, environment, progress))
 
 
 def type_graph(

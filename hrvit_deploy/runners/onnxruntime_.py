@@ -89,7 +89,8 @@ class OnnxRuntimeRunner(Closing):
             in_order: Whether nodes run as they come in the file, as far as they can, so that
                 it decides what is held in memory.
             save_memory: Whether memory goes back to the system after each tensor, for outputs
-                that nobody times: an arena keeps all that was ever needed, and grows by doubling.
+                that nobody times. An arena keeps all that was ever needed, and grows by
+                doubling.
 
         Raises:
             MissingDependency: onnxruntime or the provider is not installed.

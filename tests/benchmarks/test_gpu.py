@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from networks import TINY, TINY_FILE
+from support.networks import TINY, TINY_FILE
 
 from hrvit_deploy.artefact import open_artefact, plain
 from hrvit_deploy.errors import ExportError, HrvitDeployError, RunnerError, UsageError

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fake_tensorrt
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
-from networks import TINY
 from onnx import TensorProto, helper, numpy_helper
+from support import fake_tensorrt
+from support.networks import TINY
 
 from hrvit_deploy import trained
 from hrvit_deploy.errors import BuildError, ExportError, MissingDependency, RunnerError

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from networks import TINY, TINY_FILE
+from support.networks import TINY, TINY_FILE
 
 from hrvit_deploy.artefact import Artefact, plain
 from hrvit_deploy.errors import ExportError, GateError, RunnerError

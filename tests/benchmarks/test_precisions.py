@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from networks import TINY
+from support.networks import TINY
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))

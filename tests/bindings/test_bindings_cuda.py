@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_cuda import Error, FakeRuntime
+from support.fake_cuda import Error, FakeRuntime
 
 from hrvit_deploy.bindings import cuda_
 from hrvit_deploy.bindings.cuda_ import Cuda, Gpu, host_view

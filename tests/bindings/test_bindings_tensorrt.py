@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from fake_tensorrt import Severity, fake_tensorrt
+from support.fake_tensorrt import Severity, fake_tensorrt
 
 from hrvit_deploy.bindings import tensorrt_
 from hrvit_deploy.bindings.dtypes import numpy_type, type_name

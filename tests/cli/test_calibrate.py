@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import Run
-from measured_graphs import SIZE, activations, artefact, pixels, save_images
+from support.command_line import Run
+from support.measured_graphs import SIZE, activations, artefact, pixels, save_images
 
 from hrvit_deploy.artefact import open_artefact
 from hrvit_deploy.options import CalibrationOptions, Method

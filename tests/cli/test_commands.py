@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import TINY, Run
 from PIL import Image
+from support.command_line import TINY, Run
 
 from hrvit_deploy.artefact import open_artefact
 from hrvit_deploy.bindings import cuda_

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import SMALL, Run
-from labelled import ade20k
+from support.command_line import SMALL, Run
+from support.labelled import ade20k
 
 FAST = ("--rounds", "1", "--runs", "1")
 

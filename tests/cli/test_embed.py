@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import small_artefacts
-from command_line import Run
+from support import small_artefacts
+from support.command_line import Run
 
 
 def test_the_newest_graph_becomes_a_triton_repository(run: Run, folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from command_line import SMALL, TINY, Run
+from support.command_line import SMALL, TINY, Run
 
 from hrvit_deploy.artefact import open_artefact
 from hrvit_deploy.model.network import build_network, set_random_weights

@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import labelled
 import numpy as np
 import pytest
-import small_artefacts
-from command_line import Run
 from PIL import Image
+from support import labelled, small_artefacts
+from support.command_line import Run
 
 
 def scenes(folder: Path) -> Path:

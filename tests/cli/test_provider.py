@@ -6,11 +6,10 @@ import shutil
 import sys
 from pathlib import Path
 
-import labelled
 import pytest
-import small_artefacts
-from command_line import Run
-from graph_making import SIZE, floats
+from support import labelled, small_artefacts
+from support.command_line import Run
+from support.graph_making import SIZE, floats
 
 from hrvit_deploy.artefact import Kind, open_artefact
 from hrvit_deploy.export.stage import cast_artefact

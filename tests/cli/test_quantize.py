@@ -7,9 +7,9 @@ from pathlib import Path
 
 import onnx
 import pytest
-from command_line import SMALL, Run
-from foreign_graph import foreign
 from PIL import Image
+from support.command_line import SMALL, Run
+from support.foreign_graph import foreign
 
 from hrvit_deploy.artefact import open_artefact
 from hrvit_deploy.images import samples

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-import small_artefacts
-from graph_making import Arrays, Value, make_graph
 from onnx import NodeProto, TensorProto, helper
+from support import small_artefacts
+from support.graph_making import Arrays, Value, make_graph
 
 from hrvit_deploy.artefact import (
     Artefact,

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import small_artefacts
 from cpp_probe import Probe
 from numpy.typing import NDArray
 from PIL import Image
 from PIL import __version__ as PILLOW
+from support import small_artefacts
 
 from hrvit_deploy.artefact import Network, Preparation, Weights
 from hrvit_deploy.classes import choose_classes, known_classes

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import small_artefacts
 from cpp_probe import Probe
+from support import small_artefacts
 
 from hrvit_deploy.artefact import (
     Artefact,

@@ -10,9 +10,9 @@ from typing import Any
 import cpp_models
 import numpy as np
 import pytest
-from command_line import TINY
 from cpp_probe import Probe
 from numpy.typing import NDArray
+from support.command_line import TINY
 
 from hrvit_deploy.artefact import Artefact, open_artefact
 from hrvit_deploy.images import NamedImage, Pixels, photographs
@@ -26,7 +26,7 @@ from hrvit_deploy.options import (
     OutputFormat,
     Task,
 )
-from hrvit_deploy.runners.spec import Provider, RunnerKind, RunnerSpec
+from hrvit_deploy.runners.spec import Provider, RunnerSpec, RunOptions
 
 pytest_plugins = ["cpp_fixtures"]
 
@@ -38,8 +38,7 @@ LEAST_ALIKE = 0.999
 
 def theirs(made: Artefact, images: Sequence[Pixels], fit: FitOptions) -> list[NDArray[Any]]:
     """Python's answers, in OpenVINO too."""
-    path = str(made.path)
-    spec = RunnerSpec("python", RunnerKind.ONNX, path, Provider.OPENVINO)
+    spec = RunnerSpec(made, RunOptions(Provider.OPENVINO))
     named = [NamedImage(str(index), pixels) for index, pixels in enumerate(images)]
     sizes = [ImageSize(*pixels.shape[:2]) for pixels in images]
     network = made.manifest.network
@@ -142,9 +141,9 @@ def test_network_segments_photographs_alike(
 def test_trained_network_segments_photographs_alike(
     probe: Probe, tmp_path: Path, seen: list[Pixels]
 ) -> None:
+    from hrvit_deploy.image_source import ImageSource
     from hrvit_deploy.model.variants import NetworkSpec, load_variant
     from hrvit_deploy.options import ExportOptions
-    from hrvit_deploy.image_source import ImageSource
     from hrvit_deploy.pipeline import stages
     from hrvit_deploy.progress import SilentProgress
 

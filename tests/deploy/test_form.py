@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import (
+from support.networks import (
     GOLDEN_CASES,
     SIZES,
     TINY,
@@ -21,7 +21,7 @@ from networks import (
     sampled,
     tiny,
 )
-from rewriting import NAMES, TOLERANCE, error_of, only, trained_answer
+from support.rewriting import NAMES, TOLERANCE, error_of, only, trained_answer
 from torch import nn
 
 from hrvit_deploy.deploy.form import REWRITES, TARGETS, Rewrite, choose, deploy

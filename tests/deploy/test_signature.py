@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from networks import CLASSES, answer, distance, noise, tiny
+from support.networks import CLASSES, answer, distance, noise, tiny
 
 from hrvit_deploy.artefact import Preparation, TensorInfo
 from hrvit_deploy.deploy.form import deploy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from networks import TINY, tiny
+from support.networks import TINY, tiny
 from torch import nn
 
 from hrvit_deploy.deploy.sites import backbone_of, blocks, map_sizes, segmenters, stages

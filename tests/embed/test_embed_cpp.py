@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import small_artefacts
+from support import small_artefacts
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cpp"))
 from cpp_build import missing

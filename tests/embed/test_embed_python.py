@@ -19,11 +19,11 @@ import numpy as np
 import onnx
 import pytest
 import serving
-import small_artefacts
-from fake_cuda import Error, FakeRuntime
-from fake_tensorrt import fake_tensorrt
 from onnx import TensorProto, helper
 from PIL import Image
+from support import small_artefacts
+from support.fake_cuda import Error, FakeRuntime
+from support.fake_tensorrt import fake_tensorrt
 
 import hrvit_deploy
 from hrvit_deploy.artefact import Artefact, Graph, TensorInfo, record, sha256_of

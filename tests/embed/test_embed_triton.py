@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_triton import Repository, python_model
-from labelled import picture
 from PIL import Image
-from small_artefacts import artefact
+from support.labelled import picture
+from support.small_artefacts import artefact
 
 from hrvit_deploy.artefact import Artefact, Engine, Kind, Preparation, TensorInfo, open_artefact
 from hrvit_deploy.classes import choose_classes

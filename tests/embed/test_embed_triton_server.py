@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from labelled import picture
 from PIL import Image
-from small_artefacts import artefact
+from support.labelled import picture
+from support.small_artefacts import artefact
 from triton_server import Triton
 
 from hrvit_deploy.artefact import Artefact, open_artefact

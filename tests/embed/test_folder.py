@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from small_artefacts import artefact
+from support.small_artefacts import artefact
 
 from hrvit_deploy.artefact import open_artefact
 from hrvit_deploy.embed.folder import copy_files, whole_folder

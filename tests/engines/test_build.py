@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-import tiny_onnx as tiny
+from support import tiny_onnx as tiny
 
 from hrvit_deploy.artefact import Kind, open_artefact
 from hrvit_deploy.bindings import tensorrt_

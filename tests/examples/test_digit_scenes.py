@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from networks import TINY_FILE
 from PIL import Image
 from safetensors.numpy import load_file
+from support.networks import TINY_FILE
 
 from hrvit_deploy.artefact import sha256_of
 from hrvit_deploy.datasets import Layout, find_dataset, read_labels

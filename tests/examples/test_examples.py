@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import serving
-from command_line import TINY
-from fake_cuda import FakeRuntime
-from fake_tensorrt import fake_tensorrt
-from labelled import ade20k
 from PIL import Image
+from support.command_line import TINY
+from support.fake_cuda import FakeRuntime
+from support.fake_tensorrt import fake_tensorrt
+from support.labelled import ade20k
 
 from hrvit_deploy.bindings.cuda_ import Cuda, host_view
 

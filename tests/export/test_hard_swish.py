@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from graph_making import Value, make_graph, run_graph
 from onnx import ModelProto, helper
+from support.graph_making import Value, make_graph, run_graph
 
 from hrvit_deploy.export.hard_swish import split_hard_swish
 

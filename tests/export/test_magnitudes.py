@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from graph_making import Value, floats, make_graph
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
-from watching import Counting
+from support.graph_making import Value, floats, make_graph
+from support.watching import Counting
 
 from hrvit_deploy.export.magnitudes import measure
 from hrvit_deploy.graphs import NEWEST_OPSET
@@ -123,13 +123,13 @@ import resource, sys
 from pathlib import Path
 import numpy as np, onnx
 from hrvit_deploy.export.magnitudes import measure
-from hrvit_deploy.progress import Silent
+from hrvit_deploy.progress import SilentProgress
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 model = onnx.load(sys.argv[1])
 image = np.ones((1, 1 << 21), np.float32)
 before = peak()
-measure(model, [image], Silent())
+measure(model, [image], SilentProgress())
 print(peak() - before)
 """
 

@@ -9,10 +9,10 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from graph_making import FLOAT, Arrays, Value, floats, make_graph, run_graph, types_of
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from support.graph_making import FLOAT, Arrays, Value, floats, make_graph, run_graph, types_of
 
 from hrvit_deploy import graphs
 from hrvit_deploy.errors import PrecisionError

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from networks import CLASSES, TINY, answer, golden_network, tiny
 from onnx import numpy_helper
+from support.networks import CLASSES, TINY, answer, golden_network, tiny
 
 from hrvit_deploy.artefact import Artefact, Network, Preparation, Weights, open_artefact
 from hrvit_deploy.deploy.form import choose, deploy

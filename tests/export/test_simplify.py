@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from graph_making import Arrays, Value, floats, make_graph
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
+from support.graph_making import Arrays, Value, floats, make_graph
 
 from hrvit_deploy.export import simplify as simplifying
 from hrvit_deploy.export.simplify import TOLERANCE, compare, simplify

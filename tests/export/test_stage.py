@@ -12,7 +12,8 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from graph_making import (
+from onnx import ModelProto, TensorProto
+from support.graph_making import (
     SIZE,
     Sketch,
     eager,
@@ -22,8 +23,7 @@ from graph_making import (
     subject,
     types_of,
 )
-from networks import tiny
-from onnx import ModelProto, TensorProto
+from support.networks import tiny
 
 from hrvit_deploy import graphs
 from hrvit_deploy.artefact import Artefact, open_artefact

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from graph_making import floats, run_graph
+from support.graph_making import floats, run_graph
 from torch import Tensor, nn
 
 from hrvit_deploy.artefact import TensorInfo

@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fake_sides import CLASSES, PLAIN, SIZE, class_map, fed, quarter, scores, side, whole
+from support.fake_runners import (
+    CLASSES,
+    PLAIN,
+    SIZE,
+    class_map,
+    fed,
+    quarter,
+    scores,
+    side,
+    whole,
+)
 from torch import Tensor
 from torch.nn import functional as F
 

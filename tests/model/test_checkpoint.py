@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from networks import CLASSES, TINY, WHOLE, answer, distance, noise, tiny
 from safetensors.torch import save_file
+from support.networks import CLASSES, TINY, WHOLE, answer, distance, noise, tiny
 from torch import Tensor
 
 from hrvit_deploy.errors import CheckpointError

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from networks import GOLDEN, GOLDEN_CASES, GoldenCase, answer, golden_output, sampled
+from support.networks import GOLDEN, GOLDEN_CASES, GoldenCase, answer, golden_output, sampled
 from torch import Tensor
 
 from hrvit_deploy.model.network import build_on_meta

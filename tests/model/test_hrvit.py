@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from networks import CLASSES, answer, distance, noise, tiny
+from support.networks import CLASSES, answer, distance, noise, tiny
 from torch import Tensor
 from torch.nn import functional as F
 

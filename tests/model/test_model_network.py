@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import CLASSES, TINY, WHOLE, answer, distance, noise, tiny
+from support.networks import CLASSES, TINY, WHOLE, answer, distance, noise, tiny
 from torch import nn
 
 from hrvit_deploy.deploy.sites import backbone_of

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import CLASSES, TINY, TINY_FILE, answer
+from support.networks import CLASSES, TINY, TINY_FILE, answer
 
 from hrvit_deploy.errors import InputError, UsageError
 from hrvit_deploy.model.network import build_network

@@ -284,14 +284,14 @@ def test_a_lean_session_keeps_no_memory_between_runs(tmp_path: Path) -> None:
     )
     image = floats(1, 32 << 20)
 
-    def kept(lean: bool) -> float:
-        with OnnxRuntimeRunner(graph, lean=lean) as runner:
+    def kept(save_memory: bool) -> float:
+        with OnnxRuntimeRunner(graph, save_memory=save_memory) as runner:
             before = resident()
             runner.run({"image": image})
             return (resident() - before) / image.nbytes
 
-    assert kept(lean=False) > 0.9
-    assert kept(lean=True) < 0.1
+    assert kept(save_memory=False) > 0.9
+    assert kept(save_memory=True) < 0.1
 
 
 def resident() -> int:

@@ -10,16 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import measured_graphs
 import ml_dtypes
 import numpy as np
 import onnx
 import pytest
 import torch
-from graph_making import SIZE, Value, floats, make_graph
-from networks import answer, tiny
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
+from support import measured_graphs
+from support.graph_making import SIZE, Value, floats, make_graph
+from support.networks import answer, tiny
 
 from hrvit_deploy.artefact import Artefact, open_artefact
 from hrvit_deploy.errors import MissingDependency, RunnerError, UsageError
@@ -37,8 +37,8 @@ from hrvit_deploy.runners.openvino_ import OpenVinoRunner, load_library
 from hrvit_deploy.runners.spec import (
     InferencePrecision,
     Provider,
-    RunnerKind,
     RunnerSpec,
+    RunOptions,
 )
 
 openvino = load_library()
@@ -81,8 +81,7 @@ def segmenter(exported: Path) -> Artefact:
 
 
 def in_openvino(artefact: Artefact) -> RunnerSpec:
-    path = str(artefact.path)
-    return RunnerSpec("it", RunnerKind.ONNX, path, Provider.OPENVINO, threads=1, rounded=True)
+    return RunnerSpec(artefact, RunOptions(Provider.OPENVINO, threads=1, round_tensors=True))
 
 
 def expected() -> NDArray[Any]:

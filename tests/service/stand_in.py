@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 import numpy as np
-from labelled import picture
 from PIL import Image
+from support.labelled import picture
 
 from hrvit_deploy.artefact import Manifest
 from hrvit_deploy.classes import class_set

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from small_artefacts import artefact
+from support.small_artefacts import artefact
 
 FOLDER = Path(__file__).parents[2] / "examples" / "service"
 

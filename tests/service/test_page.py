@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from browser import DROP, WAIT_S, Served, chromium
-from small_artefacts import artefact
 from stand_in import NAMES, Session, png
+from support.small_artefacts import artefact
 
 from hrvit_deploy.options import Task
 

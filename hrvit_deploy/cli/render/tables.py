@@ -26,13 +26,13 @@ from hrvit_deploy.artefact import (
 )
 from hrvit_deploy.cli.console import human_bytes, print_json
 from hrvit_deploy.pipeline.run import PipelineResult
-from hrvit_deploy.report.variants import VariantDescription
 
 if TYPE_CHECKING:
     from hrvit_deploy.measure.latency.bench import BenchReport
     from hrvit_deploy.measure.latency.profile import Profile
     from hrvit_deploy.report.doctor import Diagnosis
     from hrvit_deploy.report.inspect import Description
+    from hrvit_deploy.report.variants import VariantDescription
 
 
 def printer() -> Console:

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from hrvit_deploy.errors import UsageError
-from hrvit_deploy.measure.latency.process import WORKER, Worker
-from hrvit_deploy.measure.latency.rounds import Participant, Turn, take_rounds
-from hrvit_deploy.measure.latency.worker import message_of
+from hrvit_deploy.measure.latency.rounds import (
+    Candidate,
+    Participant,
+    Turn,
+    take_rounds,
+)
 from hrvit_deploy.progress import Progress
-from hrvit_deploy.runners.spec import RunnerSpec
 
 # Load average per core above which other work disturbs the timing.
 BUSY = 0.5
@@ -97,12 +99,11 @@ class BenchReport:
 
 
 def bench(
-    specs: Sequence[RunnerSpec],
+    candidates: Sequence[Candidate],
     options: BenchOptions,
     environment: dict[str, Any],
     progress: Progress,
     *,
-    module: str = WORKER,
     sleep: Callable[[float], None] = time.sleep,
 ) -> BenchReport:
     """Time candidates against each other.
@@ -111,18 +112,17 @@ def bench(
     However this ends, no process is left behind.
 
     Args:
-        specs: The first is what the others are held against.
+        candidates: Those of :func:`hrvit_deploy.measure.latency.worker.candidate_of`, or of
+            another worker; the first is the baseline of all ratios.
         options: Rounds, runs and pauses.
         environment: Of :func:`hrvit_deploy.measure.environment.describe_environment`.
         progress: Advanced once a turn.
-        module: What Python runs as the worker of each; see
-            :mod:`hrvit_deploy.measure.latency.worker`.
         sleep: Waits that many seconds.
 
     Raises:
         UsageError: No candidates, or two of one name.
     """
-    names = [spec.name for spec in specs]
+    names = [candidate.name for candidate in candidates]
     if not names or len(set(names)) < len(names):
         raise UsageError(
             f"cannot tell candidates apart: {', '.join(names) or 'none given'}",
@@ -131,7 +131,7 @@ def bench(
     _warn_if_busy(environment, progress)
     turn = Turn(options.settle, options.runs, options.pause_s, options.timeout_s)
     with ExitStack() as processes:
-        participants = _open_all(specs, options, progress, processes, module)
+        participants = _open_all(candidates, options, progress, processes)
         step = progress.start("Timing", options.rounds * len(participants))
         take_rounds(participants, turn, options.rounds, step, sleep=sleep)
         step.finish()
@@ -148,23 +148,19 @@ def _warn_if_busy(environment: dict[str, Any], progress: Progress) -> None:
 
 
 def _open_all(
-    specs: Sequence[RunnerSpec],
+    candidates: Sequence[Candidate],
     options: BenchOptions,
     progress: Progress,
     processes: ExitStack,
-    module: str,
 ) -> list[Participant]:
     warmup = Turn(options.warmup, 0, 0.0, options.timeout_s)
-    step = progress.start("Opening and warming up", len(specs))
+    step = progress.start("Opening and warming up", len(candidates))
     participants = []
-    for spec in specs:
-        worker = processes.enter_context(
-            Worker(spec.name, threads=spec.options.threads, module=module)
-        )
-        participant = Participant(spec.name)
-        participant.open(worker, message_of(spec), warmup=warmup, timeout_s=options.timeout_s)
+    for candidate in candidates:
+        participant = Participant(candidate)
+        participant.open(processes, warmup=warmup, timeout_s=options.timeout_s)
         if participant.error is not None:
-            progress.warn(f"{spec.name} is out: {participant.error.message}")
+            progress.warn(f"{candidate.name} is out: {participant.error.message}")
         participants.append(participant)
         step.advance()
     step.finish()

@@ -8,13 +8,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from hrvit_deploy.errors import HrvitDeployError
-from hrvit_deploy.measure.latency.process import Worker
+from hrvit_deploy.measure.latency.process import WORKER, Worker
 from hrvit_deploy.progress import Step
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is timed, as a process of its own can open it.
+
+    Attributes:
+        name: What it is called beside the others.
+        message: What its worker opens; see :mod:`hrvit_deploy.measure.latency.worker`.
+        threads: CPU threads its libraries may start; None for their own choice.
+        module: What Python runs as its worker.
+    """
+
+    name: str
+    message: dict[str, Any]
+    threads: int | None = None
+    module: str = WORKER
 
 
 @dataclass(frozen=True)
@@ -36,10 +53,10 @@ class Turn:
 
 @dataclass
 class Participant:
-    """A candidate on its way through the rounds, in a process of its own.
+    """A candidate on its way through the rounds.
 
     Attributes:
-        name: What it is called beside the others.
+        candidate: What is timed.
         worker: Its process; None until it is opened.
         opened: What the worker said of it when it was open.
         times_ms: Every timed run, in order.
@@ -48,7 +65,7 @@ class Participant:
         error: Why it takes no more turns.
     """
 
-    name: str
+    candidate: Candidate
     worker: Worker | None = None
     opened: dict[str, Any] = field(default_factory=dict)
     times_ms: list[float] = field(default_factory=list)
@@ -56,20 +73,25 @@ class Participant:
     gpu_mib: float | None = None
     error: HrvitDeployError | None = None
 
-    def open(
-        self, worker: Worker, message: dict[str, Any], *, warmup: Turn, timeout_s: float
-    ) -> None:
-        """Open it in a worker and let it take a first turn, whose times do not count.
+    @property
+    def name(self) -> str:
+        """What the candidate is called."""
+        return self.candidate.name
+
+    def open(self, processes: ExitStack, *, warmup: Turn, timeout_s: float) -> None:
+        """Open the candidate in a process and let it take a first turn that does not count.
 
         Args:
-            worker: The process.
-            message: What its worker opens.
+            processes: Ends the process, however the rounds end.
             warmup: The first turn.
             timeout_s: Longest wait until it is open, in seconds.
         """
-        self.worker = worker
+        candidate = self.candidate
+        self.worker = processes.enter_context(
+            Worker(candidate.name, threads=candidate.threads, module=candidate.module)
+        )
         with self._stopped_by_errors():
-            self.opened = worker.open(message, timeout_s)
+            self.opened = self.worker.open(candidate.message, timeout_s)
         self.take(warmup)
         self.times_ms.clear()
 

@@ -33,6 +33,7 @@ from hrvit_deploy.artefact import Artefact, plain, read_sidecar, sidecar_of
 from hrvit_deploy.errors import HrvitDeployError
 from hrvit_deploy.inference.open import open_for_timing
 from hrvit_deploy.measure.environment import gpu_used_mib
+from hrvit_deploy.measure.latency.rounds import Candidate
 from hrvit_deploy.runners.protocol import Inputs, Runner
 from hrvit_deploy.runners.spec import RunnerSpec, RunOptions
 
@@ -40,8 +41,8 @@ Message = dict[str, Any]
 Open = Callable[[Message], tuple[Runner, Inputs]]
 
 
-def message_of(spec: RunnerSpec) -> Message:
-    """Return a spec as the message that :func:`open_message` opens, its artefact as a path."""
+def candidate_of(spec: RunnerSpec) -> Candidate:
+    """Return a spec as a candidate that :func:`open_message` opens, its artefact as a path."""
     message: Message = plain(
         {
             "path": spec.artefact.path.absolute(),
@@ -51,11 +52,11 @@ def message_of(spec: RunnerSpec) -> Message:
             "device": spec.device,
         }
     )
-    return message
+    return Candidate(spec.name, message, spec.options.threads)
 
 
 def open_message(message: Message) -> tuple[Runner, Inputs]:
-    """Open what a message of :func:`message_of` describes, for timing.
+    """Open what the message of :func:`candidate_of` describes, for timing.
 
     Its sender checked the artefact's file against its hash.
 

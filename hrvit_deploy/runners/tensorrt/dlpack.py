@@ -136,8 +136,8 @@ def _numpy_type(found: _Type) -> np.dtype[Any]:
         return np.dtype(bool)
     if found.vector_lanes != 1 or found.code not in KINDS or found.bits % BITS:
         raise RunnerError(
-            f"DLPack type {found.code} of {found.bits} bits in vectors of {found.vector_lanes} has no"
-            " NumPy type",
+            f"DLPack type {found.code} of {found.bits} bits in vectors of"
+            f" {found.vector_lanes} has no NumPy type",
             "convert the array to the type the sidecar names",
         )
     return numpy_type(f"{KINDS[found.code]}{found.bits}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import SIZES, distance
-from rewriting import BLOCKS, TOLERANCE, error_of, formed, modules_of, operators, traced
+from support.networks import SIZES, distance
+from support.rewriting import BLOCKS, TOLERANCE, error_of, formed, modules_of, operators, traced
 from torch import nn
 
 from hrvit_deploy.deploy.rewrites.convolve_ffn import ConvolvedFFN, convolution

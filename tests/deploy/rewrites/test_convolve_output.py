@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from networks import SIZES
-from rewriting import BLOCKS, TOLERANCE, error_of, formed, modules_of
+from support.networks import SIZES
+from support.rewriting import BLOCKS, TOLERANCE, error_of, formed, modules_of
 from torch import nn
 
 from hrvit_deploy.deploy.rewrites.static_stripes import StaticAttention

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import SIZES, answer, distance
-from rewriting import TOLERANCE, error_of, formed, modules_of
+from support.networks import SIZES, answer, distance
+from support.rewriting import TOLERANCE, error_of, formed, modules_of
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import SIZES, tiny
-from rewriting import BLOCKS, TOLERANCE, error_of, formed
+from support.networks import SIZES, tiny
+from support.rewriting import BLOCKS, TOLERANCE, error_of, formed
 
 from hrvit_deploy.deploy.rewrites.fold_scale import apply
 from hrvit_deploy.deploy.sites import blocks

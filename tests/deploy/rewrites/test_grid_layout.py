@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import SIZES
-from rewriting import TOLERANCE, error_of, formed, modules_of, operators, traced
+from support.networks import SIZES
+from support.rewriting import TOLERANCE, error_of, formed, modules_of, operators, traced
 from torch import nn
 
 from hrvit_deploy.deploy.rewrites.grid_layout import GridPatchEmbed, grid_to_map

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import CLASSES, SIZES, TINY, distance
-from rewriting import TOLERANCE, error_of, formed
+from support.networks import CLASSES, SIZES, TINY, distance
+from support.rewriting import TOLERANCE, error_of, formed
 from torch import nn
 
 from hrvit_deploy.deploy.rewrites.low_resolution_decoder import LowResolutionHead

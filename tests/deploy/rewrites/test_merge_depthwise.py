@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import SIZES, distance
-from rewriting import BLOCKS, TOLERANCE, error_of, formed, modules_of, operators, traced
+from support.networks import SIZES, distance
+from support.rewriting import BLOCKS, TOLERANCE, error_of, formed, modules_of, operators, traced
 
 from hrvit_deploy.deploy.rewrites.merge_depthwise import merged
 from hrvit_deploy.model.layers import MixedConv

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import SIZES, distance
-from rewriting import TOLERANCE, error_of, formed, modules_of
+from support.networks import SIZES, distance
+from support.rewriting import TOLERANCE, error_of, formed, modules_of
 
 from hrvit_deploy.deploy.rewrites.static_stripes import StaticAttention
 from hrvit_deploy.deploy.stripes import Stripes

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from networks import SIZES, noise
-from rewriting import BLOCKS, TOLERANCE, error_of, formed, modules_of, traced
+from support.networks import SIZES, noise
+from support.rewriting import BLOCKS, TOLERANCE, error_of, formed, modules_of, traced
 
 from hrvit_deploy.deploy.rewrites.static_stripes import StaticAttention
 from hrvit_deploy.options import Task

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import SIZES, answer, noise
-from rewriting import TOLERANCE, error_of, formed
+from support.networks import SIZES, answer, noise
+from support.rewriting import TOLERANCE, error_of, formed
 
 from hrvit_deploy.deploy.sites import map_sizes, stages
 from hrvit_deploy.model.heads import HRViTSegmenter, SegmenterHead

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import SIZES, distance
-from rewriting import (
+from support.networks import SIZES, distance
+from support.rewriting import (
     BLOCKS,
     TOLERANCE,
     error_of,

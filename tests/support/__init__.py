@@ -1,0 +1,1 @@
+"""What tests share: small networks, artefacts and graphs, and fakes of libraries."""
