@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
-import struct
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from hrvit_deploy.artefact import Preparation
 from hrvit_deploy.bindings.dtypes import numpy_type
 from hrvit_deploy.errors import InputError, MissingDependency
-from hrvit_deploy.options import ImageSize, InputFormat, join
+from hrvit_deploy.options import ImageSize, join
+from hrvit_deploy.standalone import decode, preprocess
 
-Pixels = NDArray[np.uint8]
+Pixels = decode.Pixels
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+SUFFIXES = decode.SUFFIXES
+BROKEN = decode.BROKEN
 PHOTOGRAPHS = ("china.jpg", "flower.jpg")
-# What Pillow's decoders raise on broken files, found by feeding them such.
-BROKEN = (
-    OSError,
-    EOFError,
-    IndexError,
-    OverflowError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-# Single-channel modes wider than a byte, which Pillow would clip instead of scale.
-WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 # Smallest side of a sampled crop, as a share of the largest crop that fits.
 SMALLEST_SCALE = 0.35
 
@@ -51,96 +39,68 @@ class NamedImage(NamedTuple):
     pixels: Pixels
 
 
+@contextmanager
+def _input_errors() -> Iterator[None]:
+    """Raise what is wrong with an image as one of this package's errors."""
+    try:
+        yield
+    except decode.ImageError as error:
+        raise InputError(error.message, error.hint) from error
+
+
 def load_image(path: Path) -> Pixels:
-    """A file as the ``H x W x 3`` uint8 RGB image a viewer would show.
+    """Decode a file to the ``H x W x 3`` uint8 RGB image that a viewer would show.
 
     EXIF orientation is applied; grey, palette and CMYK become RGB; 16 bits become 8;
-    transparency is laid over white, as on a page; of an animation, the first frame.
+    transparency is laid over white, as on a page; an animation gives its first frame.
 
     Raises:
         InputError: The file cannot be read, is broken, or is no such image.
     """
-    try:
-        with Image.open(path) as image:
-            return to_rgb(image, str(path))
-    except InputError:
-        raise
-    except FileNotFoundError as error:
-        raise InputError(f"there is no image {path}", "check the path") from error
-    except UnidentifiedImageError as error:
-        raise InputError(
-            f"{path} is not an image Pillow can read",
-            f"remove it, or convert it to one of {join(SUFFIXES)}",
-        ) from error
-    except BROKEN as error:
-        raise InputError(
-            f"{path} cannot be decoded: {error}", "restore the file, or remove it"
-        ) from error
+    with _input_errors():
+        return decode.load_image(path)
 
 
 def to_rgb(image: Image.Image, name: str) -> Pixels:
-    """A picture that Pillow opened, as :func:`load_image` would return it.
+    """Convert a picture that Pillow opened, as :func:`load_image` does.
 
     Args:
-        image: Of any mode.
+        image: A picture of any mode.
         name: What to call it in messages.
 
     Raises:
-        InputError: It is broken, or holds what is no colour.
+        InputError: It is broken, or has samples that are no colours.
     """
-    try:
-        image.load()
-        return _converted(ImageOps.exif_transpose(image), name)
-    except BROKEN as error:
-        raise InputError(
-            f"{name} cannot be decoded: {error}", "restore the file, or remove it"
-        ) from error
-
-
-def _converted(image: Image.Image, name: str) -> Pixels:
-    if image.mode in WIDE_MODES:
-        return _from_wide(np.asarray(image), name)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        page = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(page, image)
-    return np.array(image.convert("RGB"), dtype=np.uint8)
-
-
-def _from_wide(grey: NDArray[Any], name: str) -> Pixels:
-    """16-bit grey, ``H x W`` from 0 to 65535, as RGB."""
-    if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > 0xFFFF:
-        raise InputError(
-            f"{name} holds {grey.dtype} samples whose white nobody knows",
-            "convert it to 8 or 16 bits per channel",
-        )
-    # 65535 / 257 is 255; the half rounds.
-    narrow = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return np.repeat(narrow[..., None], 3, axis=2)
+    with _input_errors():
+        return decode.to_rgb(image, name)
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Every image below a folder, by suffix, sorted by path; hidden files are left out.
+    """Return every image below a folder, by suffix and sorted by path, but hidden files.
 
     Raises:
         InputError: There is no such folder, or no image in it.
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}", "give a folder of images")
-    found = sorted(
+    paths = sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
-    if not found:
+    if not paths:
         raise InputError(
             f"there is no image in {folder}", f"put files in it that end in {join(SUFFIXES)}"
         )
-    return found
+    return paths
 
 
 def listed_images(path: Path) -> list[Path]:
-    """The files that a list names; blank lines and those from ``#`` are left out."""
+    """Return the files that a list names, one a line; lines from ``#`` are skipped.
+
+    Raises:
+        InputError: It is no list, it is empty, or one of its files is not there.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -148,7 +108,7 @@ def listed_images(path: Path) -> list[Path]:
             f"{path} is not a list of images",
             "give a folder, a .txt with a path a line, or an .npz",
         ) from error
-    found = []
+    images = []
     for number, line in enumerate(map(str.strip, lines), 1):
         if not line or line.startswith("#"):
             continue
@@ -158,14 +118,14 @@ def listed_images(path: Path) -> list[Path]:
                 f"{path}, line {number}: there is no {image}",
                 "paths are relative to the list; mend or remove the line",
             )
-        found.append(image)
-    if not found:
+        images.append(image)
+    if not images:
         raise InputError(f"{path} names no image", "write a path a line")
-    return found
+    return images
 
 
 def find_images(place: Path) -> list[Path]:
-    """The images of a folder, or those that a ``.txt`` names.
+    """Return the images of a folder, or those that a ``.txt`` names.
 
     Raises:
         InputError: There are none.
@@ -174,18 +134,18 @@ def find_images(place: Path) -> list[Path]:
 
 
 def spaced(items: list[Any], count: int) -> list[Any]:
-    """At most ``count`` of them at even distances: sorted folders hold like beside like."""
+    """Pick at most ``count`` items at even distances: sorted folders hold like beside like."""
     if len(items) <= count:
         return items
     return [items[index * len(items) // count] for index in range(count)]
 
 
 def folder_images(place: Path, limit: int | None = None) -> Iterator[NamedImage]:
-    """The images at a place, whole, decoded one by one; see :func:`find_images`.
+    """Decode the images of :func:`find_images`, one by one and whole.
 
     Args:
         place: A folder, or a ``.txt`` list.
-        limit: How many at most, taken evenly from all there are.
+        limit: Number of images at most, picked evenly from all there are.
     """
     root = place if place.is_dir() else place.parent
     paths = find_images(place)
@@ -196,12 +156,12 @@ def folder_images(place: Path, limit: int | None = None) -> Iterator[NamedImage]
 
 
 def photographs() -> list[NamedImage]:
-    """The two photographs scikit-learn carries, each ``427 x 640 x 3``.
+    """Return the two photographs scikit-learn carries, each ``427 x 640 x 3``.
 
     Raises:
         MissingDependency: scikit-learn is not installed, or came without them.
     """
-    # Found, not imported: scikit-learn takes a second to load and is not needed.
+    # Located, not imported: scikit-learn takes a second to load and is not needed.
     spec = importlib.util.find_spec("sklearn")
     roots = list(spec.submodule_search_locations or ()) if spec else []
     for root in roots:
@@ -215,15 +175,15 @@ def photographs() -> list[NamedImage]:
 
 
 def samples(count: int, size: ImageSize, *, seed: int = 0) -> Iterator[NamedImage]:
-    """Different crops of the bundled photographs, some mirrored, at various scales.
+    """Yield different crops of the bundled photographs, some mirrored, at various scales.
 
     The same number and seed always give the same crop, whatever the count. Crops have
     the aspect of ``size`` but their own number of pixels; :func:`prepare` resizes them.
 
     Args:
-        count: How many to yield.
+        count: Number of crops.
         size: Height and width of the network's input, for the aspect.
-        seed: Of scales and places.
+        seed: Seed of the scales and places.
 
     Raises:
         MissingDependency: The photographs are not there.
@@ -250,7 +210,7 @@ def _random_crop(pixels: Pixels, aspect: ImageSize, generator: np.random.Generat
 
 
 def prepare(pixels: Pixels, preparation: Preparation, dtype: str = "float32") -> NDArray[Any]:
-    """One image as the batch of one that an artefact takes.
+    """Make the batch of one that an artefact takes from one image.
 
     Args:
         pixels: ``H x W x 3`` uint8 RGB of any size.
@@ -262,28 +222,25 @@ def prepare(pixels: Pixels, preparation: Preparation, dtype: str = "float32") ->
         ``1 x 3 x H x W`` of that type, normalised; or ``1 x H x W x 3`` uint8.
 
     Raises:
-        InputError: The artefact wants something else than three channels of RGB.
+        InputError: The artefact takes something else than three channels of RGB.
         MissingDependency: The type is bfloat16 and ml_dtypes is not installed.
     """
-    wanted = (preparation.color, preparation.resize, len(preparation.mean))
-    if wanted != ("RGB", "bilinear-antialias", 3):
+    color, resize, channels = preparation.color, preparation.resize, len(preparation.mean)
+    if (color, resize, channels) != ("RGB", "bilinear-antialias", 3):
         raise InputError(
-            f"the artefact wants {wanted[2]} channels of {wanted[0]}, resized {wanted[1]}",
+            f"the artefact wants {channels} channels of {color}, resized {resize}",
             "3 channels of RGB, bilinear-antialias, are all there is: feed its runner arrays",
         )
-    height, width = preparation.size
-    resized: Pixels = pixels
-    if pixels.shape[:2] != (height, width):
-        # Pillow's bilinear filter widens as it shrinks an image: that is the antialiasing.
-        image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
-        resized = np.array(image)
-    if preparation.format is InputFormat.UINT8_NHWC:
-        return resized[None]
-    mean, std = (np.asarray(v, np.float32) for v in (preparation.mean, preparation.std))
-    normalised = (resized.astype(np.float32) - mean) / std
-    return normalised.transpose(2, 0, 1)[None].astype(numpy_type(dtype), order="C")
+    return preprocess.prepare(
+        pixels,
+        preparation.size,
+        preparation.format,
+        mean=preparation.mean,
+        std=preparation.std,
+        dtype=numpy_type(dtype),
+    )
 
 
 def stack(prepared: Iterable[NDArray[Any]]) -> NDArray[Any]:
-    """Prepared images, each a batch of one, as one batch."""
+    """Join prepared images, each a batch of one, into one batch."""
     return np.concatenate(list(prepared))

@@ -22,7 +22,7 @@ struct ScoreMaps {
 
 /// The winning class of each pixel of a picture of that size; ties go to the lower class.
 ///
-/// Scores are brought to the size bilinearly, as `hrvit_deploy.inference.postprocess` does it.
+/// Scores are brought to the size bilinearly, as `hrvit_deploy.standalone.postprocess` does it.
 [[nodiscard]] LabelMap decide(const ScoreMaps& scores, ImageSize size);
 
 /// One image's `h x w` class map, somebody's.

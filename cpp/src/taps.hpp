@@ -6,7 +6,7 @@
 namespace hrvit {
 
 /// Which old samples each new one of an axis is mixed from; the same as
-/// `hrvit_deploy.inference.resample.Taps`.
+/// `hrvit_deploy.standalone.resample.Taps`.
 struct Taps {
     std::vector<std::size_t> left;
     std::vector<std::size_t> right;

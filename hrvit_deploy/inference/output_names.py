@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hrvit_deploy.images import list_images
+from hrvit_deploy.standalone.names import unused_name
 
 
 class Picture(NamedTuple):
@@ -34,11 +35,11 @@ def name_outputs(images: Sequence[Path], folder: Path) -> list[Picture]:
     """
     found = [pair for given in images for pair in _expand(given, folder)]
     stems = Counter(_stem(relative) for _, relative in found)
-    taken: set[str] = set()
+    used: set[str] = set()
     pictures = []
     for path, relative in found:
         name = relative if stems[_stem(relative)] > 1 else relative.with_suffix("")
-        pictures.append(Picture(path, _free(name.as_posix(), taken)))
+        pictures.append(Picture(path, unused_name(name.as_posix(), used)))
     return pictures
 
 
@@ -56,13 +57,3 @@ def _expand(given: Path, folder: Path) -> Iterator[tuple[Path, Path]]:
 def _stem(relative: Path) -> str:
     # Some disks take A and a for the same.
     return relative.with_suffix("").as_posix().casefold()
-
-
-def _free(name: str, taken: set[str]) -> str:
-    """The name, with a number if it is taken; from now on it is."""
-    chosen, count = name, 1
-    while chosen.casefold() in taken:
-        count += 1
-        chosen = f"{name}-{count}"
-    taken.add(chosen.casefold())
-    return chosen

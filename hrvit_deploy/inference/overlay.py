@@ -13,20 +13,21 @@ from PIL import Image, ImageDraw, ImageFont
 from hrvit_deploy.classes import ClassSet, Colour
 from hrvit_deploy.images import Pixels
 from hrvit_deploy.inference.labels import Labels
+from hrvit_deploy.standalone import draw
 
-# What stands for pixels whose scores were not finite.
+# Name, colour and index of pixels whose scores were not finite.
 UNDECIDED_NAME = "undecided"
-UNDECIDED_COLOUR = (0, 0, 0)
-UNDECIDED_INDEX = 255
+UNDECIDED_COLOUR = draw.UNDECIDED_COLOUR
+UNDECIDED_INDEX = draw.PALETTE_CLASSES
 
-# Text is so large a part of the picture's longer side, within pixels that can be read.
+# Height of the text as a share of the picture's longer side, within what can be read.
 TEXT_SHARE = 1 / 48
 TEXT_PIXELS = (13, 96)
 # Multiples of the text's size.
 LINE, MARGIN, SWATCH, GAP = 1.6, 0.9, 1.0, 0.5
-# A legend beside a low picture has so many lines before it gets another column.
+# Lines of a legend beside a low picture before it gets another column.
 LEAST_LINES = 8
-# Times its height; the legend of a wider picture lies below it.
+# Width of a picture over its height; the legend of a wider one lies below it.
 WIDE = 1.75
 PAPER, INK, FAINT, EDGE = (255, 255, 255), (32, 32, 32), (104, 104, 104), (176, 176, 176)
 
@@ -37,7 +38,7 @@ class Entry:
 
     Attributes:
         colour: None if the picture shows through.
-        share: Of the picture's pixels, above 0 to 1.
+        share: Share of the picture's pixels, above 0 to 1.
     """
 
     name: str
@@ -46,14 +47,14 @@ class Entry:
 
 
 def entries_of(labels: Labels, classes: ClassSet) -> list[Entry]:
-    """The classes in a map, the largest first; pixels without one come last.
+    """List the classes in a map, the largest first; pixels without one come last.
 
     Args:
         labels: ``H x W`` indices, -1 where there is no class.
         classes: Their names and colours.
     """
     counts = np.bincount(labels.ravel() + 1, minlength=len(classes) + 1)
-    found = [
+    entries = [
         Entry(
             classes.names[index],
             None if index in classes.clear else classes.colours[index],
@@ -62,32 +63,29 @@ def entries_of(labels: Labels, classes: ClassSet) -> list[Entry]:
         for index, count in enumerate(counts[1:].tolist())
         if count
     ]
-    found.sort(key=lambda entry: -entry.share)
+    entries.sort(key=lambda entry: -entry.share)
     if counts[0]:
-        found.append(Entry(UNDECIDED_NAME, UNDECIDED_COLOUR, float(counts[0]) / labels.size))
-    return found
+        entries.append(Entry(UNDECIDED_NAME, UNDECIDED_COLOUR, float(counts[0]) / labels.size))
+    return entries
 
 
 def palette_of(classes: ClassSet) -> NDArray[np.uint8]:
-    """Colours by index, ``C + 1 x 3``; the last one, which -1 finds, is for no class."""
-    return np.array([*classes.colours, UNDECIDED_COLOUR], np.uint8)
+    """Return colours by index, ``C + 1 x 3``; the last one, at -1, is for no class."""
+    return draw.palette(classes.colours)
 
 
 def draw_overlay(
     pixels: Pixels, labels: Labels, classes: ClassSet, alpha: float
 ) -> Image.Image:
-    """The picture under its classes' colours; the legend is beside it, or below a wide one.
+    """Draw a picture under its classes' colours, with a legend beside it, or below if wide.
 
     Args:
         pixels: ``H x W x 3`` RGB.
         labels: ``H x W`` indices, -1 where there is no class.
         classes: Names and colours.
-        alpha: How much of the colours, from 0 to 1.
+        alpha: Share of the colours, from 0 to 1.
     """
-    colours = palette_of(classes)[labels]
-    clear = np.isin(labels, list(classes.clear))
-    colours[clear] = pixels[clear]
-    blended = Image.blend(Image.fromarray(pixels), Image.fromarray(colours), alpha)
+    blended = draw.blend(pixels, labels, classes.colours, classes.clear, alpha)
     width, height = blended.size
     legend = Legend(entries_of(labels, classes), text_size(blended.size))
     if width > WIDE * height:
@@ -95,14 +93,14 @@ def draw_overlay(
     else:
         panel, corner = legend.draw(legend.lines_down(height)), (width, 0)
     size = (max(width, corner[0] + panel.width), max(height, corner[1] + panel.height))
-    score_map = Image.new("RGB", size, PAPER)
-    score_map.paste(blended, (0, 0))
-    score_map.paste(panel, corner)
-    return score_map
+    page = Image.new("RGB", size, PAPER)
+    page.paste(blended, (0, 0))
+    page.paste(panel, corner)
+    return page
 
 
 def text_size(size: tuple[int, int]) -> int:
-    """Height of the legend's text for a picture of that size, in pixels."""
+    """Return the height of the legend's text for a picture of that size, in pixels."""
     low, high = TEXT_PIXELS
     return round(min(max(max(size) * TEXT_SHARE, low), high))
 
@@ -111,7 +109,7 @@ class Legend:
     """Lines of a swatch, a name and a share, in columns."""
 
     def __init__(self, entries: Sequence[Entry], text: int) -> None:
-        """Measure the lines, of text that many pixels high."""
+        """Measure the lines, in text of that many pixels height."""
         self._entries, self._text = entries, text
         self._font = ImageFont.load_default(text)
         self._line, self._margin = round(text * LINE), round(text * MARGIN)
@@ -119,21 +117,21 @@ class Legend:
         self._shares = [self._font.getlength(share_text(entry.share)) for entry in entries]
 
     def lines_down(self, height: int) -> int:
-        """Lines to a column beside a picture of that height, in pixels.
+        """Return the lines of a column beside a picture of that height, in pixels.
 
-        Beside a low one, columns are longer than it rather than many.
+        Beside a low picture, columns are longer than it rather than many.
         """
         fitting = (height - 2 * self._margin) // self._line
         return max(fitting, LEAST_LINES, math.isqrt(2 * len(self._entries)))
 
     def lines_across(self, width: int) -> int:
-        """Lines to a column below a picture of that width, in pixels."""
+        """Return the lines of a column below a picture of that width, in pixels."""
         count = len(self._entries)
         fitting = (lines for lines in range(1, count) if sum(self._columns(lines)) <= width)
         return next(fitting, count)
 
     def _columns(self, lines: int) -> list[int]:
-        """Width of each column with the margin after it, and that before the first."""
+        """Return the margin before the first column, and each column's width and margin."""
         widths = [self._margin]
         for start in range(0, len(self._entries), lines):
             part = slice(start, start + lines)
@@ -142,7 +140,7 @@ class Legend:
         return widths
 
     def draw(self, lines: int) -> Image.Image:
-        """The panel, with columns of so many lines."""
+        """Draw the panel, with columns of so many lines."""
         widths = self._columns(lines)
         height = 2 * self._margin + self._line * min(lines, len(self._entries))
         panel = Image.new("RGB", (sum(widths), height), PAPER)
@@ -157,7 +155,7 @@ class Legend:
     def _draw_entry(
         self, pen: ImageDraw.ImageDraw, entry: Entry, sides: tuple[int, int], top: int
     ) -> None:
-        """A swatch and the name on the left, the share on the right."""
+        """Draw a swatch and the name on the left, the share on the right."""
         left, right = sides
         swatch = round(self._text * SWATCH)
         middle = top + self._line // 2
@@ -172,20 +170,14 @@ class Legend:
 
 
 def share_text(share: float) -> str:
-    """``12.3 %``; what would round to nothing is ``<0.1 %``."""
+    """Write a share as ``12.3 %``; what would round to nothing is ``<0.1 %``."""
     return "<0.1 %" if share < 0.0005 else f"{share:.1%}".replace("%", " %")
 
 
 def index_image(labels: Labels, classes: ClassSet) -> Image.Image:
-    """The map as a picture whose values are class indices, shown in the classes' colours.
+    """Return a picture whose values are class indices, shown in the classes' colours.
 
     Up to 255 classes it has a palette, and 255 stands where there is no class; more are
     written as 16-bit grey, and 65535 stands there.
     """
-    if len(classes) > UNDECIDED_INDEX:
-        return Image.fromarray(labels.astype(np.uint16))
-    image = Image.fromarray(labels.astype(np.uint8)).convert("P")
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(classes)] = classes.colours
-    image.putpalette(colours.tobytes())
-    return image
+    return draw.index_image(labels, classes.colours)

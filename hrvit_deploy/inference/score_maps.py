@@ -1,57 +1,32 @@
 """Score maps of images of any size, read from top to bottom, a strip at a time.
 
 A score map is one view of a picture: stretched, padded or seen through windows, mirrored or
-not, at one scale. Only the rows in use are held, so that a picture may be large.
+not, at one scale. Only the rows in use are kept, so that a picture may be large.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from hrvit_deploy.artefact import Preparation
 from hrvit_deploy.images import NamedImage, Pixels
 from hrvit_deploy.inference.fit import Fit, FitOptions
-from hrvit_deploy.inference.labels import enlarge
 from hrvit_deploy.inference.prepared_runner import PreparedRunner
 from hrvit_deploy.options import ImageSize, OutputFormat
+from hrvit_deploy.standalone import postprocess
+from hrvit_deploy.standalone.postprocess import ScoreMap, WholeScoreMap
+from hrvit_deploy.standalone.preprocess import resize
+from hrvit_deploy.standalone.resample import enlarge
 
-Scores = NDArray[np.float32]
-
-
-class ScoreMap(Protocol):
-    """Scores of one view of a picture.
-
-    Attributes:
-        size: Height and width of the view, in pixels.
-        classes: How many scores a pixel has.
-    """
-
-    size: ImageSize
-    classes: int
-
-    def rows(self, start: int, stop: int) -> Scores:
-        """``C x (stop - start) x W``; rows above ``start`` are not asked for again."""
-
-
-class WholeScoreMap:
-    """Scores that are all there."""
-
-    def __init__(self, scores: Scores, *, mirrored: bool = False) -> None:
-        """Take ``C x H x W`` scores; those of a mirrored view are mirrored back."""
-        self.size, self.classes = ImageSize(*scores.shape[1:]), len(scores)
-        self._scores = scores[:, :, ::-1] if mirrored else scores
-
-    def rows(self, start: int, stop: int) -> Scores:
-        return self._scores[:, start:stop]
+Scores = postprocess.Scores
 
 
 class WindowScoreMap:
-    """The mean of the scores of overlapping windows, a row of windows at a time."""
+    """Mean scores of overlapping windows, computed a row of windows at a time."""
 
     def __init__(
         self,
@@ -62,7 +37,7 @@ class WindowScoreMap:
         *,
         mirrored: bool = False,
     ) -> None:
-        """Look at ``H x W x 3`` pixels, smaller ones filled up to one window."""
+        """Lay windows over ``H x W x 3`` pixels, smaller ones filled up to one window."""
         self.size, self.classes = ImageSize(*pixels.shape[:2]), classes
         self._prepared, self._mirrored = prepared, mirrored
         self._window = prepared.preparation.size
@@ -70,8 +45,8 @@ class WindowScoreMap:
         extents = self._pixels.shape[:2]
         steps = zip(extents, self._window, stride, strict=True)
         self._tops, self._lefts = (window_starts(*step) for step in steps)
-        self._next = 0  # of the rows of windows
-        self._first = 0  # row of the picture that the held sums begin with
+        self._next = 0  # row of windows to run
+        self._first = 0  # row of the picture that the sums begin with
         self._sums = np.zeros((classes, 0, extents[1]), np.float32)
         # Windows over each column and over each row; their product is those over a pixel.
         self._over = [
@@ -84,18 +59,18 @@ class WindowScoreMap:
     def rows(self, start: int, stop: int) -> Scores:
         while self._next < len(self._tops) and self._tops[self._next] < stop:
             self._add_windows(start)
-        held = self._sums[:, start - self._first : stop - self._first]
+        sums = self._sums[:, start - self._first : stop - self._first]
         rows, columns = self._over[0][start:stop, None], self._over[1]
-        mean: Scores = (held / (rows * columns))[:, :, : self.size.width]
+        mean: Scores = (sums / (rows * columns))[:, :, : self.size.width]
         return mean[:, :, ::-1] if self._mirrored else mean
 
     def _add_windows(self, start: int) -> None:
-        """Run the next row of windows; sums of rows above ``start`` are let go."""
+        """Run the next row of windows; sums of rows above ``start`` are dropped."""
         top = self._tops[self._next]
         height, width = self._window
         self._next += 1
         if top + height <= start:
-            return  # nobody looks at them
+            return  # these rows are not read
         kept = self._sums[:, max(0, start - self._first) :]
         self._first = max(self._first, start)
         rows = top + height - self._first
@@ -114,13 +89,13 @@ class WindowScoreMap:
 
 
 def window_starts(extent: int, window: int, stride: int) -> list[int]:
-    """Where windows begin along one prepared, the last one moved back to end with it."""
+    """Return where windows begin along an axis, the last one moved back to end with it."""
     last = max(extent - window, 0)
     return [min(start, last) for start in range(0, last + stride, stride)]
 
 
 def coverage(starts: Sequence[int], window: int, extent: int) -> NDArray[np.int64]:
-    """How many windows lie over each of ``extent`` pixels of one prepared."""
+    """Count the windows that lie over each of the ``extent`` pixels of an axis."""
     edges = np.zeros(max(extent, starts[-1] + window) + 1, np.int64)
     np.add.at(edges, np.asarray(starts), 1)
     np.add.at(edges, np.asarray(starts) + window, -1)
@@ -128,15 +103,15 @@ def coverage(starts: Sequence[int], window: int, extent: int) -> NDArray[np.int6
 
 
 def scores_of(output: NDArray[Any], prepared: PreparedRunner, classes: int) -> Scores:
-    """One output as ``C x H x W`` scores of the input's size.
+    """Return one output as ``C x H x W`` scores of the input's size.
 
-    A class map gives one vote a pixel; one for a class there is not gives NaN.
+    A class map gives one vote a pixel; an index that is no class gives NaN.
     """
     size = prepared.preparation.size
     if prepared.output_format is OutputFormat.CLASSMAP:
-        found = output[0].astype(np.int64)
-        votes: Scores = (np.arange(classes)[:, None, None] == found).astype(np.float32)
-        votes[:, (found < 0) | (found >= classes)] = np.nan
+        indices = output[0].astype(np.int64)
+        votes: Scores = (np.arange(classes)[:, None, None] == indices).astype(np.float32)
+        votes[:, (indices < 0) | (indices >= classes)] = np.nan
         return votes
     scores = output.astype(np.float32, copy=False)
     if prepared.output_format is OutputFormat.LOGITS_QUARTER:
@@ -145,16 +120,8 @@ def scores_of(output: NDArray[Any], prepared: PreparedRunner, classes: int) -> S
     return whole
 
 
-def resized(pixels: Pixels, size: ImageSize) -> Pixels:
-    """Bilinear with antialiasing, as sidecars ask for."""
-    if pixels.shape[:2] == tuple(size):
-        return pixels
-    shape = (size.width, size.height)
-    return np.array(Image.fromarray(pixels).resize(shape, Image.Resampling.BILINEAR))
-
-
 def fill_up(pixels: Pixels, size: ImageSize, preparation: Preparation) -> Pixels:
-    """Pixels with the mean colour below and to the right, up to that size at least."""
+    """Add the mean colour below and to the right, up to that size at least."""
     height, width = pixels.shape[:2]
     if height >= size.height and width >= size.width:
         return pixels
@@ -165,38 +132,38 @@ def fill_up(pixels: Pixels, size: ImageSize, preparation: Preparation) -> Pixels
 
 
 def inside(pixels: Pixels, size: ImageSize) -> ImageSize:
-    """The largest size of the picture's aspect within that one; no prepared below a pixel."""
+    """Return the largest size of a picture's aspect that fits, of one pixel at least."""
     height, width = pixels.shape[:2]
     scale = min(size.height / height, size.width / width)
     return ImageSize(max(1, round(height * scale)), max(1, round(width * scale)))
 
 
 def views(pixels: Pixels, fit: FitOptions) -> list[tuple[Pixels, bool]]:
-    """A picture as it is and mirrored, if that is asked for; and whether it is mirrored."""
+    """Return a picture, and mirrored too if requested, each with whether it is mirrored."""
     return [(pixels, False), *([(pixels[:, ::-1], True)] if fit.flip else [])]
 
 
 def tile_of(
     pixels: Pixels, prepared: PreparedRunner, fit: FitOptions
 ) -> tuple[Pixels, ImageSize]:
-    """The network's input for a whole picture, and the part of it that shows the picture."""
+    """Return the network's input for a picture, and the size of the picture inside it."""
     size = prepared.preparation.size
     if fit.fit is Fit.STRETCH:
         return np.ascontiguousarray(pixels), size
     part = inside(pixels, size)
-    return fill_up(resized(pixels, part), size, prepared.preparation), part
+    return fill_up(resize(pixels, part), size, prepared.preparation), part
 
 
 def score_maps_of(
     prepared: PreparedRunner, images: Sequence[NamedImage], fit: FitOptions, classes: int
 ) -> Iterator[list[ScoreMap]]:
-    """The views of each picture, in order; pictures share batches where each is one run.
+    """Yield the views of each picture, in order; pictures share batches unless they slide.
 
     Args:
-        prepared: What outputs; its network segments.
-        images: A few; their scores are held together unless windows are asked for.
-        fit: How each becomes the input.
-        classes: How many the network tells apart.
+        prepared: Runner of a network that segments.
+        images: A few; their scores are in memory together, unless windows slide.
+        fit: How each picture becomes the input.
+        classes: Number of the network's classes.
 
     Raises:
         RunnerError: The runner failed.
@@ -206,9 +173,9 @@ def score_maps_of(
         stride = fit.stride_for(prepared.preparation.size)
         for image in images:
             yield [
-                WindowScoreMap(prepared, seen, classes, stride, mirrored=mirrored)
+                WindowScoreMap(prepared, view, classes, stride, mirrored=mirrored)
                 for scale in fit.scales
-                for seen, mirrored in views(_scaled(image.pixels, scale), fit)
+                for view, mirrored in views(_scaled(image.pixels, scale), fit)
             ]
         return
     seen = [(image.name, view) for image in images for view in views(image.pixels, fit)]
@@ -219,7 +186,7 @@ def score_maps_of(
         prepared.outputs(named), seen, tiles, strict=True
     ):
         scores = scores_of(output, prepared, classes)[:, : part.height, : part.width]
-        score_maps.append(WholeScoreMap(scores, mirrored=mirrored))
+        score_maps.append(WholeScoreMap(scores[:, :, ::-1] if mirrored else scores))
         if len(score_maps) == len(seen) // len(images):
             yield score_maps
             score_maps = []
@@ -227,6 +194,6 @@ def score_maps_of(
 
 def _scaled(pixels: Pixels, scale: float) -> Pixels:
     height, width = pixels.shape[:2]
-    return resized(
+    return resize(
         pixels, ImageSize(max(1, round(height * scale)), max(1, round(width * scale)))
     )

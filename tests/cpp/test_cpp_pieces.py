@@ -16,12 +16,13 @@ from support import small_artefacts
 from hrvit_deploy.artefact import Network, Preparation, Weights
 from hrvit_deploy.classes import choose_classes, known_classes
 from hrvit_deploy.images import Pixels, photographs, prepare
-from hrvit_deploy.inference.labels import enlarge
-from hrvit_deploy.inference.postprocess import decide
-from hrvit_deploy.inference.score_maps import WholeScoreMap, fill_up, inside, resized
+from hrvit_deploy.inference.score_maps import fill_up, inside
 from hrvit_deploy.model.variants import VARIANTS
 from hrvit_deploy.options import ImageSize, InputFormat, Task
 from hrvit_deploy.runners.cores import usable_cores
+from hrvit_deploy.standalone.postprocess import WholeScoreMap, label_map
+from hrvit_deploy.standalone.preprocess import resize
+from hrvit_deploy.standalone.resample import enlarge
 
 pytest_plugins = ["cpp_fixtures"]
 
@@ -86,7 +87,7 @@ def shown(pixels: Pixels, preparation: Preparation, fit: str) -> Pixels:
     if fit == "stretch":
         return pixels
     part = inside(pixels, preparation.size)
-    return fill_up(resized(pixels, part), preparation.size, preparation)
+    return fill_up(resize(pixels, part), preparation.size, preparation)
 
 
 def scores_of(*shape: int) -> NDArray[np.float32]:
@@ -105,7 +106,7 @@ def test_scores_are_decided_alike(
     scores = scores_of(6, 16, 24)
     words = (probe.write("scores", scores), 6, 16, 24, 16, 24, *part, *wanted)
     ours = probe.array("decide", *words).reshape(wanted)
-    theirs = decide([WholeScoreMap(scores[:, : part[0], : part[1]])], ImageSize(*wanted))
+    theirs = label_map([WholeScoreMap(scores[:, : part[0], : part[1]])], ImageSize(*wanted))
     np.testing.assert_array_equal(ours, theirs)
     assert min(wanted) < 16 or -1 in theirs
 
@@ -116,7 +117,7 @@ def test_quarter_scores_are_enlarged_first(probe: Probe) -> None:
     words = (probe.write("scores", scores), 5, 8, 12, 32, 48, 30, 48, 61, 99)
     ours = probe.array("decide", *words).reshape(61, 99)
     whole = enlarge(scores[None], ImageSize(32, 48))[0, :, :30]
-    np.testing.assert_array_equal(ours, decide([WholeScoreMap(whole)], ImageSize(61, 99)))
+    np.testing.assert_array_equal(ours, label_map([WholeScoreMap(whole)], ImageSize(61, 99)))
 
 
 NETWORK = Network(VARIANTS["b1"], Task.SEGMENT, 19, Weights.RANDOM)

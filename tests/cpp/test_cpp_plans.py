@@ -24,10 +24,9 @@ from hrvit_deploy.artefact import (
 )
 from hrvit_deploy.bindings.dtypes import numpy_type
 from hrvit_deploy.images import Pixels, prepare
-from hrvit_deploy.inference.postprocess import decide
-from hrvit_deploy.inference.score_maps import WholeScoreMap
 from hrvit_deploy.model.variants import VARIANTS
 from hrvit_deploy.options import ImageSize, InputFormat, OutputFormat, Task
+from hrvit_deploy.standalone.postprocess import WholeScoreMap, label_map
 
 pytest_plugins = ["cpp_fixtures"]
 
@@ -89,10 +88,10 @@ def expected(pixels: Pixels, kind: str) -> Any:
     if kind == "uint8":
         prepared = prepare(pixels, Preparation(SIZE, InputFormat.UINT8_NHWC))[0]
         votes = (prepared.argmax(axis=2)[None] == np.arange(3)[:, None, None]) * np.float32(1)
-        return decide([WholeScoreMap(votes)], size, votes=True)
+        return label_map([WholeScoreMap(votes)], size, votes=True)
     rounded = prepare(pixels, PREPARATION, TYPES[kind])
     scores = (rounded.astype(np.float32) * 2).astype(dtype).astype(np.float32)
-    return decide([WholeScoreMap(scores[0])], size)
+    return label_map([WholeScoreMap(scores[0])], size)
 
 
 @pytest.mark.parametrize("kind", TYPES)

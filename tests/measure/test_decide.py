@@ -23,12 +23,13 @@ from torch.nn import functional as F
 
 from hrvit_deploy.errors import UsageError
 from hrvit_deploy.images import NamedImage, prepare
-from hrvit_deploy.inference import postprocess as deciding
 from hrvit_deploy.inference.fit import Fit, FitOptions, parse_scales, parse_stride
 from hrvit_deploy.inference.postprocess import label_maps, probabilities
 from hrvit_deploy.inference.prepared_runner import PreparedRunner
-from hrvit_deploy.inference.score_maps import fill_up, resized, window_starts
+from hrvit_deploy.inference.score_maps import fill_up, window_starts
 from hrvit_deploy.options import ImageSize, OutputFormat, Task
+from hrvit_deploy.standalone import postprocess
+from hrvit_deploy.standalone.preprocess import resize
 
 SLIDE = FitOptions(Fit.SLIDE)
 
@@ -86,13 +87,13 @@ def assert_same(ours: Any, theirs: Any) -> None:
 @pytest.mark.parametrize("size", [(32, 32), (40, 56), (17, 23), (100, 64)])
 def test_stretched_scores_return_to_the_picture(size: tuple[int, int]) -> None:
     image = picture(*size)
-    theirs = enlarged(asked_of(resized(image.pixels, SIZE)), size)
+    theirs = enlarged(asked_of(resize(image.pixels, SIZE)), size)
     assert_same(decided(side(), image, FitOptions()), winners(theirs))
 
 
 def test_scores_go_to_the_size_of_the_labels() -> None:
     image = picture(40, 60)
-    theirs = enlarged(asked_of(resized(image.pixels, SIZE)), (80, 120))
+    theirs = enlarged(asked_of(resize(image.pixels, SIZE)), (80, 120))
     assert_same(decided(side(), image, FitOptions(), (80, 120)), winners(theirs))
 
 
@@ -109,7 +110,7 @@ def test_padding_keeps_the_aspect_and_is_cropped_off(
     # The mean colour is next to nothing once normalised.
     assert np.abs(seen[:, :, height:]).max(initial=0) < 0.01
     assert np.abs(seen[:, :, :, width:]).max(initial=0) < 0.01
-    small = resized(image.pixels, ImageSize(*inner))
+    small = resize(image.pixels, ImageSize(*inner))
     maps = asked_of(fill_up(small, SIZE, PLAIN))[:, :, :height, :width]
     assert_same(labels, winners(enlarged(maps, size)))
 
@@ -127,14 +128,14 @@ def test_strips_change_nothing(strip: int, monkeypatch: pytest.MonkeyPatch) -> N
     image = picture(100, 60)
     fit = FitOptions(Fit.SLIDE, scales=(0.75, 1.5))
     whole_picture = decided(side(), image, fit, (37, 23))
-    monkeypatch.setattr(deciding, "STRIP_SCORES", CLASSES * 23 * strip)
+    monkeypatch.setattr(postprocess, "STRIP_SCORES", CLASSES * 23 * strip)
     np.testing.assert_array_equal(decided(side(), image, fit, (37, 23)), whole_picture)
 
 
 def test_windows_that_nobody_looks_at_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     image, asked = picture(300, 40), side()
     together = decided(side(), image, SLIDE, (4, 10))
-    monkeypatch.setattr(deciding, "STRIP_SCORES", 1)
+    monkeypatch.setattr(postprocess, "STRIP_SCORES", 1)
     np.testing.assert_array_equal(decided(asked, image, SLIDE, (4, 10)), together)
     assert len(fed(asked)) < 2 * len(window_starts(300, 32, 24))
 
@@ -150,7 +151,7 @@ def test_flips_and_scales_average_probabilities() -> None:
     image = picture(50, 70)
     total = torch.zeros(1, CLASSES, 50, 70)
     for scale in (0.5, 1.0):
-        small = resized(image.pixels, ImageSize(round(50 * scale), round(70 * scale)))
+        small = resize(image.pixels, ImageSize(round(50 * scale), round(70 * scale)))
         for turn in (1, -1):
             maps = slid(np.ascontiguousarray(small[:, ::turn]), (24, 24))
             kept = maps if turn == 1 else maps.flip(3)
@@ -161,7 +162,7 @@ def test_flips_and_scales_average_probabilities() -> None:
 
 def test_stretched_and_padded_pictures_are_mirrored_back() -> None:
     image = picture(64, 64)
-    small = resized(image.pixels, SIZE)
+    small = resize(image.pixels, SIZE)
     total = torch.zeros(1, CLASSES, 64, 64)
     for turn in (1, -1):
         maps = asked_of(np.ascontiguousarray(small[:, ::turn]))
@@ -181,7 +182,7 @@ def test_a_flip_differs_and_costs_a_second_look() -> None:
 
 def test_quarter_size_scores_are_enlarged_first() -> None:
     image = picture(48, 80)
-    maps = asked_of(resized(image.pixels, SIZE))[:, :, ::4, ::4]
+    maps = asked_of(resize(image.pixels, SIZE))[:, :, ::4, ::4]
     theirs = enlarged(enlarged(maps, SIZE), (48, 80))
     asked = side(quarter, output_format=OutputFormat.LOGITS_QUARTER)
     assert_same(decided(asked, image, FitOptions()), winners(theirs))
@@ -190,7 +191,7 @@ def test_quarter_size_scores_are_enlarged_first() -> None:
 def test_class_maps_go_to_the_nearest_pixel() -> None:
     image = picture(64, 96)
     asked = side(class_map, output_format=OutputFormat.CLASSMAP)
-    maps = asked_of(resized(image.pixels, SIZE)).argmax(dim=1)[0].numpy()
+    maps = asked_of(resize(image.pixels, SIZE)).argmax(dim=1)[0].numpy()
     theirs = maps.repeat(2, axis=0).repeat(3, axis=1)
     np.testing.assert_array_equal(decided(asked, image, FitOptions()), theirs)
 
@@ -239,7 +240,7 @@ def test_pictures_share_batches() -> None:
 
 def test_probabilities_are_the_mean_over_views() -> None:
     image = picture(40, 50)
-    small = resized(image.pixels, SIZE)
+    small = resize(image.pixels, SIZE)
     shares = [
         torch.from_numpy(whole(prepare(np.ascontiguousarray(seen), PLAIN))).softmax(dim=1)[0]
         for seen in (small, small[:, ::-1])

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from hrvit_deploy.inference.labels import UNDECIDED, enlarge, labels_of
+from hrvit_deploy.inference.labels import UNDECIDED, labels_of
 from hrvit_deploy.options import ImageSize, OutputFormat
+from hrvit_deploy.standalone.resample import enlarge
 
 SIZE = ImageSize(32, 64)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hrvit_deploy.inference.resample import Taps, along
+from hrvit_deploy.standalone.resample import Taps, along
 
 SIZES = [(7, 7), (7, 20), (20, 7), (10, 9), (9, 10), (1, 5), (5, 1)]
 

@@ -1,0 +1,16 @@
+"""Images to a network's input, and its outputs to what they mean, on NumPy and Pillow alone.
+
+One source for three places: the package uses it, and ``embed`` copies this folder as it is
+into a Python program and beside the models of Triton's Python backend. So it imports nothing
+from outside but NumPy and Pillow, imports itself relatively, since it has another name there,
+and keeps to Python 3.10, which older containers of Triton run.
+
+::
+
+    decode.py        image files of every kind to RGB
+    preprocess.py    RGB to the network's input
+    resample.py      maps at another size, along one axis at a time
+    postprocess.py   the network's outputs to label maps and probabilities
+    draw.py          label maps to pictures
+    names.py         names for the files of several images
+"""
