@@ -7,7 +7,7 @@ JOBS ?= auto
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 SETUP := $(VENV)/.setup
 
-.PHONY: setup run bench gpu test test-fast lint types architecture check readme clean
+.PHONY: setup run bench gpu test test-fast lint types architecture check readme docs clean
 
 setup: $(SETUP)
 
@@ -58,8 +58,13 @@ architecture: setup
 
 check: lint types architecture test
 
+# README.md and docs/: run the commands they show, and fill in what was measured.
 readme: setup
 	$(BIN)/python tools/readme.py
 
+# The site, in site/; look at it with python3 -m http.server --directory site.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) export/*.onnx export/*.data export/*.json engines/*.plan engines/*.json engines/*.cache calib/*.json calib/*.png calib/images/scene_*.png bench $(DATA) predictions embedded
+	rm -rf $(VENV) export/*.onnx export/*.data export/*.json engines/*.plan engines/*.json engines/*.cache calib/*.json calib/*.png calib/images/scene_*.png bench $(DATA) predictions embedded site

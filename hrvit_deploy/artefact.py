@@ -248,7 +248,7 @@ class Parity:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The sidecar. See docs/artefacts.md."""
+    """The sidecar. See docs/reference/artefacts.md."""
 
     kind: Kind
     sha256: str

@@ -310,7 +310,7 @@ class BuildOptions:
 
 
 class Method(StrEnum):
-    """How the range of a tensor is chosen from its histogram; see docs/calibration.md."""
+    """How a range is chosen from its histogram; see docs/explanation/calibration.md."""
 
     ENTROPY = "entropy"
     PERCENTILE = "percentile"
@@ -318,7 +318,8 @@ class Method(StrEnum):
     MSE = "mse"
 
 
-# Least in the mean square by its definition; docs/calibration.md weighs it against the others.
+# Least in the mean square by its definition; docs/explanation/calibration.md weighs it
+# against the others.
 DEFAULT_METHOD = Method.MSE
 
 
@@ -349,7 +350,7 @@ class CalibrationOptions:
 
 
 class Group(StrEnum):
-    """Kinds of products, as quantization tells them apart; see docs/quantization.md."""
+    """Kinds of products that quantization knows; see docs/explanation/quantization.md."""
 
     LINEAR = "linear"
     POINTWISE = "pointwise"

@@ -125,6 +125,7 @@ VARIANTS = {
         ),
     )
 }
+"""The variants of the paper (table 1) by name: b1, b2 and b3."""
 
 
 def load_variant(name: str) -> Variant:

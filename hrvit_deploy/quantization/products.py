@@ -3,7 +3,7 @@
 Only convolutions and matrix products gain from eight bits; sums, norms, softmax and
 activation functions between them lose accuracy and gain nothing, so that no value is
 quantized but on its way into a product. Quantizing residual sums and LayerNorms as well is
-what takes vision transformers from their accuracy to chance (docs/quantization.md).
+what takes vision transformers from their accuracy to chance (docs/explanation/quantization.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-/// What a sidecar says, as far as running an artefact needs it. See docs/artefacts.md.
+/// What a sidecar says, as far as running an artefact needs it. See docs/reference/artefacts.md.
 #pragma once
 
 #include <array>

@@ -3,7 +3,7 @@
 onnxruntime.quantization has calibrators of its own. They are not used: they keep every
 activation of every image until the last is seen, make new bins from rounded edges as
 values grow, so that ranges depend on the order of the images, compare entropies of 128
-bins, and know no mean square. What was measured stands in docs/calibration.md.
+bins, and know no mean square. What was measured stands in docs/explanation/calibration.md.
 """
 
 from __future__ import annotations
