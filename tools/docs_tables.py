@@ -76,7 +76,8 @@ def int8_table() -> str:
     reference = next(row["miou"] for row in found["rows"] if row["name"] == "fp32")
     for row in found["rows"]:
         size = f"{row['bytes'] / 2**20:.1f} MiB" if row["bytes"] else ""
-        loss = f"{100 * (reference - row['miou']):+.2f} points"
+        points = round(100 * (reference - row["miou"]), 2) + 0.0  # no minus before a zero
+        loss = f"{points:+.2f} points"
         rows.append(
             f"| {row['name']} | {row['products'] or ''} | {size} | {row['miou']:.4f} | {loss} |"
         )
