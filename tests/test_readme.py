@@ -149,6 +149,12 @@ def test_the_readme_says_how_completion_is_had() -> None:
     assert "--install-completion" in docs_commands.options_of(docs_commands.read_program())
 
 
+def test_every_command_has_json_as_the_readme_says() -> None:
+    assert "Every command has `--json`" in TEXTS[readme.README]
+    for command in docs_commands.read_commands():
+        assert "--json" in docs_commands.options_of(command), command.name
+
+
 def test_every_extra_named_exists() -> None:
     extras = importlib.metadata.metadata("hrvit-deploy").get_all("Provides-Extra") or []
     text = "\n".join(TEXTS.values())
