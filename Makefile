@@ -32,12 +32,12 @@ run: setup
 
 # The deploy form against its peers on this machine: leave it alone for an hour.
 bench: setup
-	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python -m benchmarks.cpu
 	$(BIN)/python tools/readme.py --tables
 
 # The same on an NVIDIA GPU; without one, each contender is listed with the reason.
 gpu: setup
-	$(BIN)/python benchmarks/gpu.py
+	$(BIN)/python -m benchmarks.gpu
 	$(BIN)/python tools/readme.py --tables
 
 test: setup

@@ -10,6 +10,9 @@ from support.command_line import TINY, Run, call
 
 from hrvit_deploy.bindings import cuda_
 
+# Fixtures that several folders share.
+pytest_plugins = ["support.tensorrt_releases"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

@@ -16,21 +16,14 @@ import pytest
 import torch
 from support.networks import TINY, TINY_FILE
 
-from hrvit_deploy.artefact import open_artefact, plain
-from hrvit_deploy.errors import ExportError, HrvitDeployError, RunnerError, UsageError
-from hrvit_deploy.options import ImageSize, Task
-from hrvit_deploy.progress import SilentProgress
-from hrvit_deploy.runners.spec import RunnerSpec
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import gpu  # noqa: E402
-import gpu_heats  # noqa: E402
-import gpu_run  # noqa: E402
-import gpu_turns  # noqa: E402
-from gpu_charts import draw  # noqa: E402
-from gpu_contenders import (  # noqa: E402
+from benchmarks.common.cases import Case
+from benchmarks.common.forms import Form
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu import rounds as gpu_rounds
+from benchmarks.gpu import run as gpu_run
+from benchmarks.gpu import timing as gpu_turns
+from benchmarks.gpu.agreement import compare
+from benchmarks.gpu.candidates import (
     ANCHOR,
     CPU,
     CUDA,
@@ -45,26 +38,31 @@ from gpu_contenders import (  # noqa: E402
     Runtime,
     entries_for,
 )
-from gpu_graphs import Prepared  # noqa: E402
-from gpu_heats import Deadline, Pace, row_of, run_heat  # noqa: E402
-from gpu_opening import compare  # noqa: E402
-from gpu_plan import Places, Plan, Shape, choose_entries, choose_shapes  # noqa: E402
-from gpu_plan import quick as quick_of  # noqa: E402
-from gpu_questions import Answer as Reply  # noqa: E402
-from gpu_questions import after, refusal, runs_as  # noqa: E402
-from gpu_results import Results  # noqa: E402
-from gpu_survey import look  # noqa: E402
-from gpu_tables import everything, performance, questions_table, targets_table  # noqa: E402
-from gpu_targets import judge, targets  # noqa: E402
-from gpu_turns import HostClock, Turns, read_book  # noqa: E402
-from peer_contenders import Form  # noqa: E402
-from peer_graphs import Case  # noqa: E402
+from benchmarks.gpu.charts import draw
+from benchmarks.gpu.graphs import Prepared
+from benchmarks.gpu.machine import look
+from benchmarks.gpu.results import Results
+from benchmarks.gpu.rounds import Deadline, Pace, row_of, run_group
+from benchmarks.gpu.rtx_support import Answer as Reply
+from benchmarks.gpu.rtx_support import after, refusal, runs_as
+from benchmarks.gpu.schedule import Places, Plan, Shape, choose_entries, choose_shapes
+from benchmarks.gpu.schedule import quick as quick_of
+from benchmarks.gpu.tables import everything, performance, questions_table, targets_table
+from benchmarks.gpu.targets import judge, targets
+from benchmarks.gpu.timing import HostClock, Turns, read_book
+from hrvit_deploy.artefact import open_artefact, plain
+from hrvit_deploy.errors import ExportError, HrvitDeployError, RunnerError, UsageError
+from hrvit_deploy.options import ImageSize, Task
+from hrvit_deploy.progress import SilentProgress
+
+ROOT = Path(__file__).parents[2]
+
 
 OURS = Entry(Form.FITTED, Runtime.TENSORRT, FP16)
 PLAIN = replace(OURS, form=Form.PLAIN)
 COMPILED = Entry(Form.TRAINED, Runtime.COMPILE, FP16)
 SMALL = Shape(Task.CLASSIFY, ImageSize(32, 32))
-PACE = Pace(rounds=4, turn_s=0, per_heat=3, pause_s=0)
+PACE = Pace(rounds=4, turn_s=0, per_group=3, pause_s=0)
 
 
 def test_everything_competes_once_and_the_anchor_first() -> None:
@@ -147,7 +145,7 @@ def test_a_turn_is_timed_by_both_clocks_with_and_without_copies(
     assert notes[-1] == "close"
 
 
-def test_quick_contenders_run_more_often_in_a_turn(tmp_path: Path, quickly: None) -> None:
+def test_quick_candidates_run_more_often_in_a_turn(tmp_path: Path, quickly: None) -> None:
     turns = Turns(Doubling(), HostClock(), tmp_path / "book", turn_s=60)
     assert turns.count == gpu_turns.MOST
 
@@ -194,11 +192,13 @@ class Machine:
         machine = self
 
         class Process:
-            def __init__(self, spec: RunnerSpec) -> None:
-                self.job = msgspec.json.decode(Path(spec.path).read_bytes(), type=Job)
-                self.name = spec.name
+            def __init__(self, name: str, *, threads: int | None = None, module: str) -> None:
+                assert (threads, module) == (None, "benchmarks.gpu.worker")
+                self.name = name
 
-            def open(self, spec: RunnerSpec, factory: str, timeout_s: float) -> Any:
+            def open(self, message: dict[str, Any], timeout_s: float) -> Any:
+                self.job = msgspec.convert(message["job"], Job)
+                assert message["device"] == self.job.device
                 machine.opened(self.name, self.job, timeout_s)
                 settings = {"version": "1", "relative_error": 0.01, "agreement": 1.0}
                 return {"settings": settings, "open_s": 1.0}
@@ -208,7 +208,7 @@ class Machine:
                 took = machine.takes_ms.get(self.name, 1.0)
                 with Path(self.job.book).open("a") as file:
                     file.write(json.dumps({series: [took] * 3 for series in SERIES}) + "\n")
-                return {"peak_mib": 100.0, "gpu_mib": 50.0}
+                return {"times_ms": [], "peak_mib": 100.0, "gpu_mib": 50.0}
 
             def close(self) -> None:
                 if self.name in machine.open:
@@ -220,7 +220,7 @@ class Machine:
             def __exit__(self, *_: object) -> None:
                 self.close()
 
-        monkeypatch.setattr(gpu_heats, "Worker", Process)
+        monkeypatch.setattr("hrvit_deploy.measure.latency.rounds.Worker", Process)
         monkeypatch.setattr(gpu_run, "Worker", Process)
 
     def opened(self, name: str, job: Job, timeout_s: float) -> None:
@@ -251,13 +251,15 @@ def jobs(folder: Path, *entries: Entry) -> list[tuple[Entry, Job]]:
     return [job_for(entry, folder, number) for number, entry in enumerate(entries)]
 
 
-def test_a_heat_takes_turns_and_holds_all_against_its_anchor(
+def test_a_group_takes_turns_and_holds_all_against_its_anchor(
     machine: Machine, tmp_path: Path
 ) -> None:
     machine.takes_ms = {ANCHOR.name: 8.0, OURS.name: 2.0}
     machine.fails = {COMPILED.name: "no Triton"}
     entries = (ANCHOR, OURS, COMPILED)
-    group = run_heat(jobs(tmp_path, *entries), PACE, Deadline(None), SilentProgress(), number=3)
+    group = run_group(
+        jobs(tmp_path, *entries), PACE, Deadline(None), SilentProgress(), number=3
+    )
     assert not machine.open
     back_and_forth = [ANCHOR.name, OURS.name, OURS.name, ANCHOR.name] * 2
     assert [line for line in machine.log if "open" not in line][2:] == back_and_forth
@@ -275,24 +277,24 @@ def test_who_finds_no_memory_beside_others_is_no_failure_yet(
 ) -> None:
     machine.fails_beside = {PLAIN.name: "CUDA out of memory. Tried to allocate 2 GiB"}
     together = jobs(tmp_path, ANCHOR, OURS, PLAIN)
-    group = run_heat(together, PACE, Deadline(None), SilentProgress())
+    group = run_group(together, PACE, Deadline(None), SilentProgress())
     assert [row.name for row in group.rows] == [ANCHOR.name, OURS.name]
     assert group.crowded == (PLAIN.name,)
     machine.fails = machine.fails_beside
-    group = run_heat(jobs(tmp_path, ANCHOR, PLAIN), PACE, Deadline(None), SilentProgress())
+    group = run_group(jobs(tmp_path, ANCHOR, PLAIN), PACE, Deadline(None), SilentProgress())
     assert group.crowded == ()
     assert "out of memory" in group.rows[1].error
 
 
-def test_a_heat_leaves_time_for_the_rounds_of_what_is_open(
+def test_a_group_leaves_time_for_the_rounds_of_what_is_open(
     machine: Machine, tmp_path: Path
 ) -> None:
     seconds = iter([0.0, *[1.0] * 2, *[99.0] * 100])
     deadline = Deadline(100.0, lambda: next(seconds))
-    group = run_heat(jobs(tmp_path, ANCHOR, OURS, PLAIN), PACE, deadline, SilentProgress())
+    group = run_group(jobs(tmp_path, ANCHOR, OURS, PLAIN), PACE, deadline, SilentProgress())
     assert group.late == (PLAIN.name,)
-    assert [row.rounds for row in group.rows] == [gpu_heats.FEWEST_ROUNDS] * 2
-    late = run_heat(jobs(tmp_path, ANCHOR, OURS), PACE, Deadline(1.0), SilentProgress())
+    assert [row.rounds for row in group.rows] == [gpu_rounds.FEWEST_ROUNDS] * 2
+    late = run_group(jobs(tmp_path, ANCHOR, OURS), PACE, Deadline(1.0), SilentProgress())
     assert (late.rows, late.late) == ((), (ANCHOR.name, OURS.name))
 
 
@@ -319,7 +321,7 @@ def going(
     obstacles = dict.fromkeys(map(str, Runtime), "")
     obstacles[Runtime.ORT_CUDA] = "no such provider"
     found = {"device": CUDA, "gpu": {"name": "Any GPU"}, "obstacles": obstacles, "cuda": "13"}
-    monkeypatch.setattr(gpu_run, "survey", lambda device, folder: found)
+    monkeypatch.setattr(gpu_run, "survey", lambda device: found)
     monkeypatch.setattr(gpu_run, "Prepared", Making)
 
     def go(plan: Plan = PLAN, limit_s: float | None = None, **named: Any) -> dict[str, Any]:
@@ -338,7 +340,7 @@ def rows_of(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in case["rows"]}
 
 
-def test_every_contender_gets_a_row_or_a_reason(
+def test_every_candidate_gets_a_row_or_a_reason(
     going: Callable[..., dict[str, Any]], machine: Machine
 ) -> None:
     provider = Entry(Form.PLAIN, Runtime.ORT_CUDA, FP16)
@@ -594,7 +596,7 @@ def test_what_was_not_prepared_is_not_made(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_whole_script_over_stand_ins(tmp_path: Path) -> None:
     entries = entries_for(CPU)[:2]
-    pace = Pace(rounds=2, turn_s=0.001, per_heat=3, pause_s=0)
+    pace = Pace(rounds=2, turn_s=0.001, per_group=3, pause_s=0)
     plan = Plan((TINY,), entries, (SMALL._replace(batch=2),), CPU, pace)
     places = Places(tmp_path / "gpu.json", tmp_path / "work")
     report = gpu_run.run(plan, places, SilentProgress()).report

@@ -15,9 +15,25 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from support import fake_tensorrt
+from support import fake_tensorrt, tiny_onnx
 from support.networks import TINY
+from support.tensorrt_releases import RTX, VERSIONS, check
 
+from benchmarks.common.cases import Case
+from benchmarks.common.forms import Form
+from benchmarks.gpu import rtx_support
+from benchmarks.gpu.candidates import CUDA, FP16, INT8, Entry, Job, Runtime
+from benchmarks.gpu.graphs import Prepared
+from benchmarks.gpu.runtimes import tensorrt8
+from benchmarks.gpu.runtimes.onnxruntime_ import Session, with_options
+from benchmarks.gpu.runtimes.tensorrt import Plan, PlanLaunch, find_plan
+from benchmarks.gpu.runtimes.tensorrt8_graphs import (
+    FLOAT32,
+    OPSET,
+    graph_for_trt8,
+    without_norms,
+)
+from benchmarks.gpu.runtimes.torch_ import Capture
 from hrvit_deploy import trained
 from hrvit_deploy.errors import BuildError, ExportError, MissingDependency, RunnerError
 from hrvit_deploy.options import ImageSize, Task
@@ -26,21 +42,7 @@ from hrvit_deploy.runners.spec import Provider
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-sys.path.insert(0, str(ROOT / "tests" / "engines"))
 
-import gpu_questions  # noqa: E402
-import gpu_trt8  # noqa: E402
-import tiny_onnx  # noqa: E402
-from gpu_contenders import CUDA, FP16, INT8, Entry, Job, Runtime  # noqa: E402
-from gpu_graphs import Prepared  # noqa: E402
-from gpu_onnxruntime import Session, with_options  # noqa: E402
-from gpu_plans import Plan, PlanLaunch, find_plan  # noqa: E402
-from gpu_torch import Capture  # noqa: E402
-from gpu_trt8_graphs import FLOAT32, OPSET, graph_for_trt8, without_norms  # noqa: E402
-from peer_contenders import Form  # noqa: E402
-from peer_graphs import Case  # noqa: E402
-from test_conformance import RTX, VERSIONS, check, stubs  # noqa: E402, F401
 
 ENTRY = Entry(Form.FITTED, Runtime.RTX, FP16)
 
@@ -145,23 +147,25 @@ def test_questions_are_answered_as_far_as_the_library_goes(tmp_path: Path) -> No
         pytest.skip("there is a GPU")
     graph = tiny_onnx.artefact(tmp_path, tiny_onnx.graph(tiny_onnx.HALF), FP16)
     job = job_for(tmp_path, graph=str(graph.path))
-    default = gpu_questions.walk(job)
+    default = rtx_support.walk(job)
     assert (default.built, default.deserialised, default.ran) == (True, False, None)
     assert "no CUDA device" in default.error
     # For the GPU at hand nothing is built where there is none, and it says why.
-    current = gpu_questions.walk(replace(job, current=True))
+    current = rtx_support.walk(replace(job, current=True))
     assert (current.kind, current.built) == ("current", False)
     assert current.error
 
 
 def problems_of(release: str, folder: Path) -> list[str]:
-    """What gpu_plans uses of TensorRT that a release has not."""
-    found: list[str] = check(release, folder, [BENCHMARKS / "gpu_plans.py"])["problems"]
+    """What the plans here use of TensorRT that a release has not."""
+    found: list[str] = check(
+        release, folder, [BENCHMARKS / "gpu" / "runtimes" / "tensorrt.py"]
+    )["problems"]
     return found
 
 
 @pytest.mark.parametrize("release", [*VERSIONS, RTX])
-def test_all_that_is_used_of_tensorrt_exists(release: str, stubs: Path) -> None:  # noqa: F811
+def test_all_that_is_used_of_tensorrt_exists(release: str, stubs: Path) -> None:
     found = problems_of(release, stubs)
     if release != RTX:
         # Only TensorRT-RTX builds for GPUs by name.
@@ -229,7 +233,7 @@ def test_norms_are_spelled_out_for_tensorrt_8() -> None:
         without_norms(norm_graph(axis=1))
 
 
-# Speaks as gpu_trt8.cpp does.
+# Speaks as tensorrt8.cpp does.
 PROGRAM = """
 import json, sys
 if "refuse" in sys.argv:
@@ -245,9 +249,9 @@ for line in sys.stdin:
 """
 
 
-def start(folder: Path, turn_s: float, *words: str) -> gpu_trt8.Program:
+def start(folder: Path, turn_s: float, *words: str) -> tensorrt8.Program:
     command = [sys.executable, "-c", PROGRAM, *words]
-    return gpu_trt8.Program(command, folder / "book", turn_s)
+    return tensorrt8.Program(command, folder / "book", turn_s)
 
 
 def test_a_program_takes_turns_like_the_others(tmp_path: Path) -> None:
@@ -277,11 +281,11 @@ def test_what_tensorrt_8_needs_is_named_where_it_is_absent(
     if shutil.which("g++") is None:
         pytest.skip("there is no g++")
     with pytest.raises(MissingDependency, match=r"no NvInfer\.h"):
-        gpu_trt8.compile_program(tmp_path, tmp_path)
-    monkeypatch.setattr(gpu_trt8, "find", lambda library, name: library / name)
-    monkeypatch.setattr(gpu_trt8, "find_cuda", lambda name: tmp_path / name)
+        tensorrt8.compile_program(tmp_path, tmp_path)
+    monkeypatch.setattr(tensorrt8, "find", lambda library, name: library / name)
+    monkeypatch.setattr(tensorrt8, "find_cuda", lambda name: tmp_path / name)
     with pytest.raises(BuildError, match=r"does not compile: .*NvInfer\.h"):
-        gpu_trt8.compile_program(tmp_path, tmp_path / "work")
+        tensorrt8.compile_program(tmp_path, tmp_path / "work")
 
 
 @pytest.mark.slow

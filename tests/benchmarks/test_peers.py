@@ -8,41 +8,38 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
+from support import tiny_onnx
 from support.networks import TINY, TINY_FILE
 
-from hrvit_deploy.artefact import Artefact, plain
-from hrvit_deploy.errors import ExportError, GateError, RunnerError
-from hrvit_deploy.measure.latency.bench import BenchOptions, BenchResult
-from hrvit_deploy.options import ImageSize, Task
-from hrvit_deploy.progress import SilentProgress
-from hrvit_deploy.runners.spec import RunnerKind, RunnerSpec
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-sys.path.insert(0, str(ROOT / "tools"))
-sys.path.insert(0, str(ROOT / "tests" / "engines"))
-
-import peer_targets  # noqa: E402
-import peers  # noqa: E402
-import readme  # noqa: E402
-import reports  # noqa: E402
-import tiny_onnx  # noqa: E402
-from peer_charts import draw_peers, draw_scaling  # noqa: E402
-from peer_contenders import DEVICE, EAGER, PEERS, Form, Job, Peer, Runtime, open_peer  # noqa: E402
-from peer_engines import builds  # noqa: E402
-from peer_graphs import Case, Graphs  # noqa: E402
-from peer_products import best_rates, flops, limit_at, product_jobs, product_name  # noqa: E402
-from peer_tables import (  # noqa: E402
+from benchmarks.common import reports
+from benchmarks.common.cases import Case
+from benchmarks.common.forms import Form
+from benchmarks.cpu import __main__ as peers
+from benchmarks.cpu import targets as peer_targets
+from benchmarks.cpu.candidates import DEVICE, EAGER, PEERS, Job, Peer, Runtime, candidate_of
+from benchmarks.cpu.charts import draw_peers, draw_scaling
+from benchmarks.cpu.engines import builds
+from benchmarks.cpu.graphs import Graphs
+from benchmarks.cpu.matmul_limit import best_rates, flops, limit_at, product_jobs, product_name
+from benchmarks.cpu.tables import (
     cpu_table,
     rtx_table,
     targets_table,
     variants_table,
     where,
 )
-from peer_timing import Row, require_agreement, row_of  # noqa: E402
+from benchmarks.cpu.timing import Row, require_agreement, row_of
+from benchmarks.cpu.worker import open_job
+from hrvit_deploy.artefact import Artefact, plain
+from hrvit_deploy.errors import ExportError, GateError, RunnerError
+from hrvit_deploy.measure.latency.bench import BenchOptions, BenchResult
+from hrvit_deploy.options import ImageSize, Task
+from hrvit_deploy.progress import SilentProgress
+
+ROOT = Path(__file__).parents[2]
+
 
 PLAIN = Peer(Form.PLAIN, Runtime.ONNXRUNTIME)
 OURS = Peer(Form.OURS, Runtime.ONNXRUNTIME)
@@ -172,7 +169,7 @@ def test_shares_are_of_the_best_product() -> None:
     assert row["share"] == pytest.approx(20 / 80)
 
 
-def test_a_contender_that_differs_is_refused() -> None:
+def test_a_candidate_that_differs_is_refused() -> None:
     about = {"runtime": "any", "form": "ours", "asked": "f32"}
     good = Row("good", **about, precision="f32", relative_error=1e-4)  # type: ignore[arg-type]
     bad = replace(good, name="bad", relative_error=2e-3)
@@ -184,15 +181,13 @@ def test_a_contender_that_differs_is_refused() -> None:
 
 
 def opened(job: Job, folder: Path) -> dict[str, Any]:
-    path = folder / "job.json"
-    path.write_bytes(msgspec.json.encode(job))
-    runner, inputs = open_peer(RunnerSpec("any", RunnerKind.ONNX, str(path), threads=1))
+    runner, inputs = open_job(candidate_of("any", job, folder, 1).message)
     assert set(inputs) == {"image"}
     runner.close()
     return runner.settings
 
 
-def test_contenders_are_held_against_the_answer_expected(tmp_path: Path) -> None:
+def test_candidates_are_held_against_the_answer_expected(tmp_path: Path) -> None:
     jobs = product_jobs((32,), tmp_path)
     assert len(jobs) == 3
     for job in jobs.values():
@@ -449,15 +444,6 @@ def test_variants_stand_below_each_other() -> None:
         ("b1", "classify 224x224", "200", "0.45", "-"),
         ("b2", "classify 224x224", "200", "-", "-"),
     ]
-
-
-def test_the_documents_hold_what_was_measured() -> None:
-    for document, filled in (
-        (readme.README, readme.with_peers),
-        (readme.PERFORMANCE, readme.filled_performance),
-    ):
-        text = document.read_text(encoding="utf-8")
-        assert filled(text) == text, f"python tools/readme.py --tables renews {document.name}"
 
 
 @pytest.mark.slow

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from support.networks import TINY
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+from benchmarks.tables import precisions
 
-import precisions  # noqa: E402
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_way_is_timed_and_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+from benchmarks.tables.commands import Command, Spent, spend
 
-from commands import Command, Spent, spend  # noqa: E402
+ROOT = Path(__file__).parents[2]
+
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 # Takes 200 MiB in a process of its own, then ends with what it is told.

@@ -29,7 +29,7 @@ from hrvit_deploy.inference.open import open_prepared
 from hrvit_deploy.inference.overlay import draw_overlay
 from hrvit_deploy.inference.postprocess import label_maps
 from hrvit_deploy.options import ImageSize
-from hrvit_deploy.runners.spec import Provider, RunnerKind, RunnerSpec
+from hrvit_deploy.runners.spec import Provider, RunnerSpec, RunOptions
 
 CHINA = photographs()[0]
 
@@ -166,9 +166,9 @@ def draw(pixels: np.ndarray, path: Path) -> None:
 
 
 def python_labels(made: Artefact) -> np.ndarray:
-    spec = RunnerSpec("python", RunnerKind.ONNX, str(made.path), Provider.OPENVINO)
+    spec = RunnerSpec(made, RunOptions(Provider.OPENVINO))
     size = ImageSize(*CHINA.pixels.shape[:2])
-    with open_prepared(spec) as side:
+    with open_prepared(spec) as prepared:
         count = made.manifest.network.num_classes
-        (labels,) = label_maps(side, [CHINA], [size], FitOptions(), count)
+        (labels,) = label_maps(prepared, [CHINA], [size], FitOptions(), count)
     return labels

@@ -22,14 +22,13 @@ import serving
 from onnx import TensorProto, helper
 from PIL import Image
 from support import small_artefacts
+from support.embedded_app import command, session as app
 from support.fake_cuda import Error, FakeRuntime
 from support.fake_tensorrt import fake_tensorrt
 
 import hrvit_deploy
 from hrvit_deploy.artefact import Artefact, Graph, TensorInfo, record, sha256_of
 from hrvit_deploy.classes import class_set
-from hrvit_deploy.embed.python.app import __main__ as command
-from hrvit_deploy.embed.python.app.session import Session, load_image
 from hrvit_deploy.embed.python.folder import embed_python
 from hrvit_deploy.errors import ArtefactError, UsageError
 from hrvit_deploy.inference.overlay import index_image
@@ -124,7 +123,7 @@ def test_it_answers_as_the_package_does(
     monkeypatch.setattr(f"{APP}.session.STRIP_SCORES", 1000)
     artefact = KINDS[kind](tmp_path)
     folder = embed_python(artefact, tmp_path / "app")
-    session = Session(folder)
+    session = app.Session(folder)
     with hrvit_deploy.load(artefact.path, threads=1) as ours:
         for pixels in (*serving.pictures(4), np.full((1, 1, 3), 200, np.uint8)):
             given, expected = session(pixels), ours(pixels)
@@ -157,7 +156,7 @@ def test_pictures_are_decoded_as_the_package_does(tmp_path: Path, mode: str) -> 
 
 def test_arrays_that_are_no_image_are_refused(tmp_path: Path) -> None:
     folder = embed_python(serving.segmenter(tmp_path), tmp_path / "app")
-    session = Session(folder)
+    session = app.Session(folder)
     for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)):
         with pytest.raises(ValueError, match="give H x W x 3 uint8 RGB, not"):
             session(wrong)
@@ -257,7 +256,7 @@ def test_the_command_shows_what_is_seen(
 ) -> None:
     artefact = serving.segmenter(tmp_path)
     folder = embed_python(artefact, tmp_path / "app")
-    monkeypatch.setattr(f"{APP}.__main__.Session", lambda: Session(folder))
+    monkeypatch.setattr(f"{APP}.__main__.Session", lambda: app.Session(folder))
     monkeypatch.chdir(tmp_path)
     pixels = serving.pictures(2)[1]
     for name in ("a.png", "b/a.png"):
@@ -286,7 +285,7 @@ def test_the_command_names_the_likeliest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = embed_python(small_artefacts.artefact(tmp_path), tmp_path / "app")
-    monkeypatch.setattr(f"{APP}.__main__.Session", lambda: Session(folder))
+    monkeypatch.setattr(f"{APP}.__main__.Session", lambda: app.Session(folder))
     blue = np.zeros((40, 50, 3), np.uint8)
     blue[..., 2] = 255
     Image.fromarray(blue).save(tmp_path / "blue.png")

@@ -1,4 +1,4 @@
-"""``embed --as cpp``: a folder that builds into a program that answers about images.
+"""``embed --as cpp``: write a folder that builds into a program that runs on images.
 
 ::
 
@@ -22,7 +22,7 @@ from hrvit_deploy.errors import ArtefactError
 from hrvit_deploy.options import Backend, Task
 
 # A link to cpp/ in a checkout, and a copy of it in a wheel.
-SOURCES = Path(__file__).parent / "cpp_sources"
+SOURCES = Path(__file__).parent / "sources"
 TASKS = {Task.SEGMENT: "segments", Task.CLASSIFY: "classifies"}
 SHIPPED = ("CMakeLists.txt", "LICENSE", "cmake", "examples", "include", "palettes", "src")
 
@@ -32,7 +32,7 @@ def embed_cpp(artefact: Artefact, folder: Path) -> Path:
 
     Args:
         artefact: A graph, for OpenVINO on a CPU; or a plan, for the TensorRT that built it.
-        folder: Where to; nothing may be there yet.
+        folder: Its place; nothing may be there yet.
 
     Returns:
         The folder.
@@ -78,15 +78,15 @@ def _readme(artefact: Artefact, model: Path) -> str:
         "model": model.as_posix(),
         "network": f"HRViT-{network.variant.name}",
         "task": TASKS[network.task],
-        "answer": str(network.task),
+        "method": str(network.task),
         "precision": str(artefact.manifest.precision),
     }
     if engine is None:
         return openvino_readme(about)
-    return tensorrt_readme(about | _said_of(engine))
+    return tensorrt_readme(about | _about_engine(engine))
 
 
-def _said_of(engine: Engine) -> dict[str, str]:
+def _about_engine(engine: Engine) -> dict[str, str]:
     return {
         "library": TITLE[Backend(engine.backend)],
         "version": engine.version,

@@ -1,4 +1,4 @@
-"""What the README of a C++ folder says."""
+"""Write the README of a C++ folder."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ USE = """
 ```
 
 `photo.jpg` stands for pictures of yours: JPEG or PNG, of any size. The program prints what it
-saw and the percentiles of its latency, from pixels to answers; `--help` tells its options.
+saw and the percentiles of its latency, from pixels to results; `--help` lists its options.
 
 ## In a program of yours
 
@@ -86,10 +86,10 @@ int main() {
     try {
         const hrvit::Session session("$model");  // threads may share it
         const hrvit::Image image({480, 640});  // or an ImageView of pixels you hold
-        const auto answer = session.$answer(image.view());
+        const auto result = session.$method(image.view());
         std::cout << $first << '\\n';
     } catch (const hrvit::Error& error) {
-        std::cerr << error.what() << '\\n';  // what went wrong, and how to mend it
+        std::cerr << error.what() << '\\n';  // what went wrong, and how to fix it
         return 1;
     }
 }
@@ -98,20 +98,28 @@ int main() {
 
 FIRST = {
     # -1 where scores were not finite, so no index by itself.
-    "segment": '"class " << answer.at(0, 0)',
-    "classify": '"probability " << answer.at(0)',
+    "segment": '"class " << result.at(0, 0)',
+    "classify": '"probability " << result.at(0)',
 }
 
 
 def openvino_readme(about: Mapping[str, str]) -> str:
-    """For a graph: ``model``, ``network``, ``task``, ``answer`` and ``precision`` are known."""
+    """Return the README of a graph.
+
+    Args:
+        about: Its ``model``, ``network``, ``task``, ``method`` and ``precision``.
+    """
     return _filled(OPENVINO + USE, about)
 
 
 def tensorrt_readme(about: Mapping[str, str]) -> str:
-    """For a plan: ``library``, ``version`` and ``capabilities`` are known too."""
+    """Return the README of a plan.
+
+    Args:
+        about: As of a graph; also ``library``, ``version`` and ``capabilities``.
+    """
     return _filled(TENSORRT + USE, about)
 
 
 def _filled(text: str, about: Mapping[str, str]) -> str:
-    return Template(text).substitute(about, packages=PACKAGES, first=FIRST[about["answer"]])
+    return Template(text).substitute(about, packages=PACKAGES, first=FIRST[about["method"]])

@@ -1,13 +1,16 @@
-"""``embed --as python``: a folder that answers about images by itself.
+"""``embed --as python``: write a folder that runs on images by itself.
 
 ::
 
     FOLDER/
       README.md            the commands
-      requirements.txt     what it needs, in the versions it was written beside
+      requirements.txt     NumPy, Pillow and one runtime, in the versions installed here
       app.json             the model's name, and its classes
-      model.onnx|plan      with its sidecar
-      hrvit_app/           NumPy, Pillow and one runtime; nothing of this package
+      model.onnx|plan      the model
+      model.json           its sidecar
+      hrvit_app/           app/ of this folder; it imports nothing of this package
+        running.py         what runs the model
+        standalone/        hrvit_deploy/standalone, as it is
 """
 
 from __future__ import annotations
@@ -22,32 +25,32 @@ import numpy as np
 
 from hrvit_deploy.artefact import Artefact, Engine, Manifest
 from hrvit_deploy.classes import choose_classes
-from hrvit_deploy.embed.folder import copy_files, whole_folder
+from hrvit_deploy.embed.folder import copy_files, copy_standalone, whole_folder
 from hrvit_deploy.errors import UsageError
 from hrvit_deploy.options import ONNXRUNTIME_OPSET, Backend, Precision, Task
 from hrvit_deploy.version import installed
 
 APP = "hrvit_app"
-# What makes the folder run, inside it.
+# Commands that make the folder run, inside it.
 COMMANDS = (
     "python3 -m venv .venv",
     ".venv/bin/python -m pip install -r requirements.txt",
     f".venv/bin/python -m {APP} photo.jpg",
 )
-# Of the app's files, all but those that say what runs the model; one becomes RUNNING.
+# The app's files, but for those that run the model; one of these becomes RUNNING.
 SOURCES = ("__init__.py", "__main__.py", "session.py")
 RUNNING = "running.py"
 
 
 @dataclass(frozen=True)
 class Running:
-    """What runs the model.
+    """The runtime of the model.
 
     Attributes:
-        title: What it is called in text.
-        source: File of the app that becomes its ``running.py``.
-        needs: Distribution to the versions that will do, where none is installed here.
-        hardware: What it runs on.
+        title: Its name in text.
+        source: File of the app that becomes ``running.py``.
+        needs: Distribution to the versions that suit, where none is installed here.
+        hardware: The hardware it runs on.
     """
 
     title: str
@@ -66,14 +69,14 @@ def embed_python(artefact: Artefact, folder: Path) -> Path:
 
     Args:
         artefact: A graph or a plan.
-        folder: Where to; nothing may be there yet.
+        folder: Its place; nothing may be there yet.
 
     Returns:
         The folder.
 
     Raises:
         ArtefactError: Something is there already, or nothing can be written there.
-        UsageError: It takes or returns what plain NumPy has not, or nothing runs it.
+        UsageError: It takes or returns a type that NumPy lacks, or no runtime runs it.
     """
     manifest = artefact.manifest
     _check_types(manifest)
@@ -95,10 +98,10 @@ def embed_python(artefact: Artefact, folder: Path) -> Path:
 
 
 def running_for(manifest: Manifest) -> Running:
-    """What can run that artefact as it is.
+    """Choose the runtime that runs an artefact as it is.
 
     Raises:
-        UsageError: Nothing that is known to answer right.
+        UsageError: No runtime is known to give the right outputs.
     """
     if manifest.engine is not None:
         return _running_plan(manifest.engine)
@@ -130,17 +133,17 @@ def _running_plan(engine: Engine) -> Running:
 
 
 def requirements(running: Running) -> str:
-    """A line for each distribution: the version installed here, or those that will do."""
+    """Return a line for each distribution: the version installed here, or those that suit."""
     here = installed({**COMMON, **running.needs})
     pinned = {name: f"=={version}" for name, version in here.items()}
-    # What a plan was built by is what runs it, whatever is installed here.
-    exact = {name: said for name, said in running.needs.items() if said.startswith("==")}
+    # A plan runs in the version that built it, whatever is installed here.
+    exact = {name: needed for name, needed in running.needs.items() if needed.startswith("==")}
     chosen = COMMON | running.needs | pinned | exact
-    return "".join(f"{name}{said}\n" for name, said in sorted(chosen.items()))
+    return "".join(f"{name}{version}\n" for name, version in sorted(chosen.items()))
 
 
 def readme(manifest: Manifest, running: Running, title: str) -> str:
-    """How to make it run, and what else it can."""
+    """Return the README: how to make the folder run, and how to use it in a program."""
     segments = manifest.network.task is Task.SEGMENT
     return README.format(
         title=title,
@@ -149,13 +152,13 @@ def readme(manifest: Manifest, running: Running, title: str) -> str:
         network=f"{manifest.network.variant.name}, {manifest.precision}",
         runtime=running.title,
         hardware=running.hardware,
-        shown=(
+        printed=(
             "It writes `predictions/photo-labels.png`, whose values are class indices, and\n"
             "`predictions/photo-overlay.png`, and prints each class's share."
             if segments
             else "It prints the five likeliest classes."
         ),
-        returned=(
+        result=(
             "an H x W map of int32 class indices, -1 where scores are not finite"
             if segments
             else "an array of C float32 probabilities"
@@ -174,7 +177,7 @@ hrvit-deploy is needed.
 ```
 
 `photo.jpg` stands for images of yours, of any size.
-{shown}
+{printed}
 
 In a program:
 
@@ -182,21 +185,21 @@ In a program:
 from hrvit_app import Session
 
 session = Session()            # threads may share it
-answer = session("photo.jpg")  # or an H x W x 3 uint8 RGB array
+result = session("photo.jpg")  # or an H x W x 3 uint8 RGB array
 ```
 
-An answer is {returned}.
+The result is {result}.
 
 `model.json` is the model's sidecar: how images are prepared, what it was made from, and how
-far its answers were measured to lie from the trained network's. `app.json` names the classes.
+far its outputs were measured to lie from the trained network's. `app.json` names the classes.
 """
 
 
 def _check_types(manifest: Manifest) -> None:
-    for side in (*manifest.inputs, *manifest.outputs):
-        if not _is_plain(side.dtype):
+    for tensor in (*manifest.inputs, *manifest.outputs):
+        if not _is_plain(tensor.dtype):
             raise UsageError(
-                f"{side.name} is {side.dtype}, which plain NumPy has not",
+                f"{tensor.name} is {tensor.dtype}, which plain NumPy has not",
                 "export it without --half-io, which keeps float32 outside",
             )
 
@@ -210,10 +213,11 @@ def _is_plain(name: str) -> bool:
 
 def _copy_app(target: Path, running: Running) -> None:
     target.mkdir()
-    with resources.as_file(resources.files("hrvit_deploy.embed") / APP) as sources:
+    with resources.as_file(resources.files("hrvit_deploy.embed.python") / "app") as sources:
         for name in SOURCES:
             shutil.copyfile(sources / name, target / name)
         shutil.copyfile(sources / running.source, target / RUNNING)
+    copy_standalone(target)
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The configuration of each model in a Triton repository.
+"""Configure each model of a Triton repository.
 
 Fields are those of ``model_config.proto`` (triton-inference-server/common); rules that the
 proto does not state are Triton's own checks (core's ``model_config_utils.cc`` and
@@ -14,7 +14,7 @@ from hrvit_deploy.embed.triton.pbtxt import Message, Value, Word, named
 from hrvit_deploy.embed.triton.serving import DATA_TYPES, Device, Serving, TritonBackend
 from hrvit_deploy.options import Precision, Task
 
-# Names of tensors: what clients send, what they get, and what passes between steps.
+# Names of tensors: those that clients send and receive, and those between the steps.
 IMAGE, ENCODED, PREPARED, SIZE, SCORES = "image", "encoded", "prepared", "size", "scores"
 RESULTS = {Task.CLASSIFY: "probabilities", Task.SEGMENT: "label_map"}
 LABELS_FILE = "labels.txt"
@@ -22,27 +22,27 @@ THREADS = {
     TritonBackend.ONNXRUNTIME: "intra_op_thread_count",
     TritonBackend.OPENVINO: "INFERENCE_NUM_THREADS",
 }
-# Of onnxruntime's backend: no optimizations at all.
+# Level of onnxruntime's backend without any optimization.
 UNOPTIMIZED = 2
 # Decoding is the slower part of many requests, and each copy of a step decodes one by one.
 LEAST_STEPS = 2
 
 
 def network_config(serving: Serving, filename: str) -> Message:
-    """The network itself, in its own backend.
+    """Configure the network itself, in its own backend.
 
     Args:
         serving: What is served, and how.
-        filename: Of the graph or plan in the version's folder.
+        filename: Name of the graph or plan in the version's folder.
     """
-    taken, returned = serving.manifest.inputs[0], serving.manifest.outputs[0]
+    input_info, output_info = serving.manifest.inputs[0], serving.manifest.outputs[0]
     config: dict[str, Value] = {
         "name": serving.name,
         "backend": serving.backend,
         "default_model_filename": filename,
         "max_batch_size": serving.max_batch,
-        "input": _network_tensor(serving, taken),
-        "output": _network_tensor(serving, returned) | _labelled(serving),
+        "input": _network_tensor(serving, input_info),
+        "output": _network_tensor(serving, output_info) | _labelled(serving),
     }
     if serving.max_batch > 1:
         config["dynamic_batching"] = {
@@ -57,11 +57,11 @@ def network_config(serving: Serving, filename: str) -> Message:
         config["parameters"] = named(
             {key: {"string_value": parameters[key]} for key in parameters}
         )
-    return config | {"model_warmup": _warm_ups(serving, taken)}
+    return config | {"model_warmup": _warm_ups(serving, input_info)}
 
 
-def prepare_config(serving: Serving) -> Message:
-    """The step that decodes and prepares images; segmenters also need their sizes."""
+def preprocess_config(serving: Serving) -> Message:
+    """Configure the step that prepares images, and returns their sizes for segmenters."""
     prepared = serving.manifest.inputs[0]
     outputs = [_tensor(PREPARED, prepared.dtype, serving.tensor_dims(prepared))]
     if serving.task is Task.SEGMENT:
@@ -69,8 +69,8 @@ def prepare_config(serving: Serving) -> Message:
     return _step_config(serving, "prepare", [_strings(ENCODED, serving)], outputs)
 
 
-def decide_config(serving: Serving) -> Message:
-    """The step that makes label maps or probabilities of scores."""
+def postprocess_config(serving: Serving) -> Message:
+    """Configure the step that makes label maps or probabilities of scores."""
     scores = serving.manifest.outputs[0]
     inputs = [_tensor(SCORES, scores.dtype, serving.tensor_dims(scores))]
     if serving.task is Task.SEGMENT:
@@ -79,17 +79,17 @@ def decide_config(serving: Serving) -> Message:
 
 
 def ensemble_config(serving: Serving) -> Message:
-    """Encoded images in, label maps or probabilities out."""
+    """Configure the ensemble: encoded images in, label maps or probabilities out."""
     network = serving.manifest
     result = RESULTS[serving.task]
     prepared = {PREPARED: PREPARED}
-    answer = {network.outputs[0].name: SCORES if serving.decides else result}
+    output = {network.outputs[0].name: SCORES if serving.postprocesses else result}
     sizes = {SIZE: SIZE} if serving.task is Task.SEGMENT else {}
     steps = [
         _step(f"{serving.name}-prepare", {ENCODED: IMAGE}, prepared | sizes),
-        _step(serving.name, {network.inputs[0].name: PREPARED}, answer),
+        _step(serving.name, {network.inputs[0].name: PREPARED}, output),
     ]
-    if serving.decides:
+    if serving.postprocesses:
         step = _step(f"{serving.name}-decide", {SCORES: SCORES} | sizes, {result: result})
         steps.append(step)
     return {
@@ -119,7 +119,7 @@ def _step_config(
 
 
 def _step(model: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> Message:
-    """A model's tensors by the names they have in the ensemble."""
+    """Map a model's tensors to the names they have in the ensemble."""
     return {
         "model_name": model,
         "model_version": -1,
@@ -137,24 +137,24 @@ def _network_tensor(serving: Serving, tensor: TensorInfo) -> dict[str, Value]:
 
 
 def _strings(name: str, serving: Serving) -> dict[str, Value]:
-    """One string of bytes an image; a batched tensor needs a dimension besides the batch."""
+    """Describe a string of bytes per image; Triton needs a dimension besides the batch."""
     dims = list(serving.lead) or [1]
     return {"name": name, "data_type": Word("TYPE_STRING"), "dims": dims}
 
 
 def _result(serving: Serving) -> dict[str, Value]:
-    """What clients get: an encoded label map, or probabilities they may ask the best of."""
+    """Describe what clients receive: encoded label maps, or probabilities with labels."""
     name = RESULTS[serving.task]
     if serving.task is Task.SEGMENT:
         return _strings(name, serving)
-    returned = serving.manifest.outputs[0]
-    # The step answers in float32 whatever it is given.
-    dtype = "float32" if serving.decides else returned.dtype
-    return _tensor(name, dtype, serving.tensor_dims(returned)) | _labelled(serving)
+    output_info = serving.manifest.outputs[0]
+    # The step returns float32 whatever the type of the scores.
+    dtype = "float32" if serving.postprocesses else output_info.dtype
+    return _tensor(name, dtype, serving.tensor_dims(output_info)) | _labelled(serving)
 
 
 def _labelled(serving: Serving) -> dict[str, Value]:
-    """Where classes are named, of an output whose best elements a client may ask for."""
+    """Name the file of labels of a classifier's output, whose best a client may request."""
     return {"label_filename": LABELS_FILE} if serving.task is Task.CLASSIFY else {}
 
 
@@ -169,30 +169,30 @@ def _optimization(serving: Serving) -> dict[str, Value]:
 
 
 def _parameters(serving: Serving) -> dict[str, str]:
-    """What a backend is told beyond the fields all models share."""
-    found: dict[str, str] = {}
+    """Return the parameters of a backend beyond the fields that all models share."""
+    parameters: dict[str, str] = {}
     threads = serving.options.threads
     if threads and serving.device is Device.CPU:
-        found[THREADS[serving.backend]] = str(threads)
+        parameters[THREADS[serving.backend]] = str(threads)
     if serving.backend is TritonBackend.OPENVINO:
-        found["NUM_STREAMS"] = str(serving.options.instances)
+        parameters["NUM_STREAMS"] = str(serving.options.instances)
         if serving.max_batch:
-            # Its graphs have the largest batch alone; smaller ones are refused without.
-            found["ENABLE_BATCH_PADDING"] = "YES"
-    return found
+            # Its graphs have the largest batch alone and refuse smaller ones without this.
+            parameters["ENABLE_BATCH_PADDING"] = "YES"
+    return parameters
 
 
-def _warm_ups(serving: Serving, taken: TensorInfo) -> list[Message]:
-    """One run of each batch worth waiting for, so that no client waits for a first one.
+def _warm_ups(serving: Serving, input_info: TensorInfo) -> list[Message]:
+    """Configure a first run of each preferred batch, so that no client waits for one.
 
-    A step of Triton's own makes zeros: random bytes could be NaN.
+    Triton fills the input with zeros: random bytes could be NaN.
     """
     lead = [size if size > 0 else 1 for size in serving.lead]
-    dims = lead + serving.tensor_dims(taken)[len(lead) :]
+    dims = lead + serving.tensor_dims(input_info)[len(lead) :]
     inputs = named(
         {
-            taken.name: {
-                "data_type": Word(DATA_TYPES[taken.dtype]),
+            input_info.name: {
+                "data_type": Word(DATA_TYPES[input_info.dtype]),
                 "dims": dims,
                 "zero_data": True,
             }

@@ -1,4 +1,4 @@
-"""Protobuf's text format, as Triton reads it from ``config.pbtxt``."""
+"""Write protobuf's text format, as Triton reads it from ``config.pbtxt``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Word(str):
 
 
 def write_text(message: Message) -> str:
-    """A message, a field a line."""
+    """Write a message, one field a line."""
     return "".join(f"{line}\n" for line in _lines(message, ""))
 
 
 def named(values: Mapping[str, Value]) -> list[Message]:
-    """A map field: its entries are messages of a key and a value."""
+    """Make a map field, whose entries are messages of a key and a value."""
     return [{"key": key, "value": value} for key, value in values.items()]
 
 
@@ -38,7 +38,7 @@ def _lines(message: Message, indent: str) -> Iterator[str]:
 
 
 def _repeated(value: Value) -> Sequence[Value]:
-    """The messages of a repeated field; a list of numbers is one line."""
+    """Return the messages of a repeated field; a list of numbers is one line."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         messages = [one for one in value if isinstance(one, Mapping)]
         return messages if len(messages) == len(value) else [value]

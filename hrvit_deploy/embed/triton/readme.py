@@ -1,4 +1,4 @@
-"""What starts a Triton repository and measures it: command lines, and the README of them."""
+"""Write the commands that start a Triton repository and measure it, and its README."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hrvit_deploy.options import OutputFormat, Task
 
 SERVER = "nvcr.io/nvidia/tritonserver"
 TAG = "hrvit-triton"
-# Requests under way at once, from one to many, that perf_analyzer tries.
+# Concurrent requests that perf_analyzer tries: first, last and step.
 CONCURRENCY = "1:16:5"
 MATRIX = "https://docs.nvidia.com/deeplearning/frameworks/support-matrix/"
 ANALYZING = (
@@ -22,14 +22,14 @@ ANALYZING = (
 
 @dataclass(frozen=True)
 class Commands:
-    """Shell command lines, for one who stands in the repository's folder.
+    """Shell command lines, to be run in the repository's folder.
 
     Attributes:
-        build: The container: Triton's own, and Pillow.
-        serve: It, with the models.
-        measure: The whole way, from encoded images.
-        measure_network: The network alone.
-        search: Other batches and instances, tried in turn.
+        build: Builds the container: Triton's own, and Pillow.
+        serve: Runs the container with the models.
+        measure: Measures the ensemble, from encoded images.
+        measure_network: Measures the network alone.
+        search: Tries other batches and instances in turn.
     """
 
     build: str
@@ -40,7 +40,7 @@ class Commands:
 
 
 def commands(serving: Serving) -> Commands:
-    """What to run, in that order."""
+    """Return the command lines, in the order to run them."""
     sdk = (
         f'docker run --rm --net host -v "$PWD":/work {SERVER}:{serving.options.release}-py3-sdk'
     )
@@ -68,29 +68,30 @@ def commands(serving: Serving) -> Commands:
 
 def _backend_flags(serving: Serving) -> str:
     if serving.manifest.options.get("version_compatible") and serving.manifest.engine:
-        # The plan carries code of its own: Triton runs that only when told to.
+        # The plan carries code of its own, which Triton runs only with this flag.
         return " --backend-config tensorrt,version-compatible=true"
     return ""
 
 
 def _shape(serving: Serving) -> str:
-    """perf_analyzer must be told dimensions that are left open."""
+    """Return the flag for dimensions that are left open: perf_analyzer needs them."""
     return f" --shape {IMAGE}:1" if -1 in serving.lead else ""
 
 
 def _network_shape(serving: Serving) -> str:
     if -1 not in serving.lead:
         return ""
-    taken = serving.manifest.inputs[0]
-    return f" --shape {taken.name}:{','.join(map(str, (1, *taken.shape[1:])))}"
+    input_info = serving.manifest.inputs[0]
+    shape = ",".join(map(str, (1, *input_info.shape[1:])))
+    return f" --shape {input_info.name}:{shape}"
 
 
 def dockerfile(serving: Serving, pillow: str) -> str:
-    """Triton's container and the one package its steps lack.
+    """Return the Dockerfile: Triton's container and the one package its steps lack.
 
     Args:
         serving: What is served, and how.
-        pillow: Version that images were seen to be prepared alike with.
+        pillow: Pillow's version, which images are prepared alike with.
     """
     return (
         f"FROM {SERVER}:{serving.options.release}-py3\n"
@@ -99,12 +100,12 @@ def dockerfile(serving: Serving, pillow: str) -> str:
 
 
 def readme(serving: Serving) -> str:
-    """The README of the folder."""
+    """Return the README of the folder."""
     run = commands(serving)
     parts = [
         f"# {serving.name} in Triton\n\n{_about(serving)}",
         _section("Start it", run.build, run.serve),
-        _asking(serving),
+        _client(serving),
         _section("Measure it", run.measure, run.measure_network, run.search),
         ANALYZING,
         "## What is in it\n\n" + _table(serving),
@@ -128,15 +129,15 @@ def _section(title: str, *lines: str) -> str:
     return f"## {title}\n\n{body}"
 
 
-def _asking(serving: Serving) -> str:
-    """Python that sends one image, with Triton's own client."""
+def _client(serving: Serving) -> str:
+    """Return the section with Python that sends an image by Triton's own client."""
     result = RESULTS[serving.task]
     shape = [1, 1] if serving.max_batch else [serving.lead[0] if serving.lead[0] > 0 else 1]
     files = f"[content] * {shape[0]}" if shape[0] > 1 else "[content]"
     show = (
-        f'Image.open(io.BytesIO(answer.as_numpy("{result}").ravel()[0])).save("labels.png")'
+        f'Image.open(io.BytesIO(response.as_numpy("{result}").ravel()[0])).save("labels.png")'
         if serving.task is Task.SEGMENT
-        else f'print(answer.as_numpy("{result}")[0].argsort()[::-1][:5])'
+        else f'print(response.as_numpy("{result}")[0].argsort()[::-1][:5])'
     )
     imports = ["import io", ""] if serving.task is Task.SEGMENT else []
     pillow = ["from PIL import Image"] if serving.task is Task.SEGMENT else []
@@ -150,45 +151,41 @@ def _asking(serving: Serving) -> str:
         f'image = InferInput("{IMAGE}", {shape}, "BYTES")',
         f"image.set_data_from_numpy(np.array({files}, object).reshape({shape}))",
         'client = InferenceServerClient("localhost:8000")',
-        f'answer = client.infer("{serving.name}-images", [image])',
+        f'response = client.infer("{serving.name}-images", [image])',
         show,
     ]
     lines = "\n".join(f"    {line}".rstrip() for line in code)
-    return f"## Ask it\n\n`pip install 'tritonclient[http]'`, then\n\n{lines}"
+    return f"## Send it an image\n\n`pip install 'tritonclient[http]'`, then\n\n{lines}"
 
 
 def _table(serving: Serving) -> str:
     rows = [
-        (f"{serving.name}-images", "the ensemble: what clients ask"),
+        (f"{serving.name}-images", "the ensemble, for clients"),
         (f"{serving.name}-prepare", "decodes and prepares images, in Python"),
         (serving.name, f"the network, in {serving.backend}"),
     ]
-    if serving.decides:
-        rows.append(
-            (
-                f"{serving.name}-decide",
-                f"makes the answer, `{RESULTS[serving.task]}`, of its scores",
-            )
-        )
+    if serving.postprocesses:
+        made = f"makes the output, `{RESULTS[serving.task]}`, of its scores, in Python"
+        rows.append((f"{serving.name}-decide", made))
     return "| model | |\n|---|---|\n" + "\n".join(f"| `{a}` | {b} |" for a, b in rows)
 
 
 def _notes(serving: Serving) -> list[str]:
-    found = [_batch_note(serving), _backend_note(serving), _map_note(serving)]
+    notes = [_batch_note(serving), _backend_note(serving), _map_note(serving)]
     shared = (
         f"Tensors cross to the Python steps through shared memory: {serving.shared_mib} MiB"
         " above."
     )
     broken = "A broken image fails its own request with INVALID_ARG, which says why."
     metrics = "Metrics for Prometheus are at `localhost:8002/metrics`."
-    return [*filter(None, found), shared, broken, metrics]
+    return [*filter(None, notes), shared, broken, metrics]
 
 
 def _batch_note(serving: Serving) -> str:
     if serving.max_batch > 1:
-        waited = serving.options.delay_us / 1000
+        milliseconds = serving.options.delay_us / 1000
         note = (
-            f"Requests wait up to {waited:g} ms for others and share runs of up to"
+            f"Requests wait up to {milliseconds:g} ms for others and share runs of up to"
             f" {serving.max_batch} images."
         )
         if serving.backend is TritonBackend.OPENVINO:
@@ -203,8 +200,8 @@ def _batch_note(serving: Serving) -> str:
     lead = serving.lead[0]
     if lead == 1:
         return "Each request is one run, of one image; export a dynamic batch to share runs."
-    taken = "as many images as it has" if lead < 0 else f"exactly {lead} images"
-    return f"Each request is one run, of {taken}."
+    images = "as many images as it has" if lead < 0 else f"exactly {lead} images"
+    return f"Each request is one run, of {images}."
 
 
 def _backend_note(serving: Serving) -> str:
@@ -218,8 +215,8 @@ def _backend_note(serving: Serving) -> str:
         )
     if serving.backend is TritonBackend.OPENVINO:
         return (
-            "On CPUs that multiply in bfloat16, OpenVINO does so unless it is told otherwise,"
-            " which its Triton backend cannot be: answers differ slightly there."
+            "On CPUs that multiply in bfloat16, OpenVINO does so by default, and its Triton"
+            " backend has no option for it: outputs differ slightly there."
         )
     return ""
 
@@ -228,10 +225,10 @@ def _map_note(serving: Serving) -> str:
     if serving.task is not Task.SEGMENT:
         return ""
     classes = serving.manifest.network.num_classes
-    none = "255" if classes <= 255 else "65535"
+    undecided = "255" if classes <= 255 else "65535"
     note = (
-        f"Label maps have each image's own size; {none} stands where scores are not finite."
-        " Names are in `labels.txt`."
+        f"Label maps have each image's own size; {undecided} stands where scores are not"
+        " finite. Names are in `labels.txt`."
     )
     if serving.manifest.output_format is not OutputFormat.CLASSMAP and classes <= 255:
         note += (

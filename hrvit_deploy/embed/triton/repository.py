@@ -1,4 +1,4 @@
-"""``embed --as triton``: a model repository, and what starts and measures it.
+"""``embed --as triton``: write a model repository, and what starts and measures it.
 
 ::
 
@@ -7,9 +7,21 @@
       perf.json                   an encoded image for perf_analyzer to send
       models/                     the repository
         NAME/                     the network, in its backend
+          config.pbtxt labels.txt
+          1/model.onnx|plan       with its sidecar, model.json
         NAME-prepare/             encoded images to its input, in Python
+          config.pbtxt
+          1/model.py              models/preprocess.py of this folder
+          1/standalone/           hrvit_deploy/standalone, as it is
+          1/artefact.json         the network's sidecar
         NAME-decide/              its scores to label maps or probabilities, in Python
+          config.pbtxt
+          1/model.py              models/postprocess.py of this folder
+          1/standalone/           as above
+          1/artefact.json         as above
+          1/classes.json          names and colours of the classes
         NAME-images/              the ensemble of these
+          config.pbtxt labels.txt
 """
 
 from __future__ import annotations
@@ -28,14 +40,14 @@ from PIL import Image
 
 from hrvit_deploy.artefact import Artefact
 from hrvit_deploy.classes import ClassSet, choose_classes
-from hrvit_deploy.embed.folder import copy_files, whole_folder
+from hrvit_deploy.embed.folder import copy_files, copy_standalone, whole_folder
 from hrvit_deploy.embed.triton.config import (
     IMAGE,
     LABELS_FILE,
-    decide_config,
     ensemble_config,
     network_config,
-    prepare_config,
+    postprocess_config,
+    preprocess_config,
 )
 from hrvit_deploy.embed.triton.pbtxt import Message, write_text
 from hrvit_deploy.embed.triton.readme import dockerfile, readme
@@ -44,7 +56,7 @@ from hrvit_deploy.options import ImageSize, Task
 
 MODELS = "models"
 VERSION = "1"
-SIDECAR, CLASSES_FILE, STEP = "artefact.json", "classes.json", "model.py"
+SIDECAR, CLASSES_FILE, MODEL = "artefact.json", "classes.json", "model.py"
 
 
 def embed_triton(
@@ -54,7 +66,7 @@ def embed_triton(
 
     Args:
         artefact: A graph or a plan.
-        folder: Where to; nothing may be there yet.
+        folder: Its place; nothing may be there yet.
         options: How it is served.
 
     Returns:
@@ -69,10 +81,11 @@ def embed_triton(
     with whole_folder(folder) as staged:
         models = staged / MODELS
         _write_network(models / serving.name, artefact, serving, classes)
-        _write_step(models, "prepare", prepare_config(serving), artefact)
-        if serving.decides:
-            step = _write_step(models, "decide", decide_config(serving), artefact)
-            _write_classes(step, classes, serving)
+        _write_step(models, "preprocess.py", preprocess_config(serving), artefact)
+        if serving.postprocesses:
+            config = postprocess_config(serving)
+            version = _write_step(models, "postprocess.py", config, artefact)
+            _write_classes(version, classes, serving)
         _write_ensemble(models / f"{serving.name}-images", serving, classes)
         _write_text(staged / "perf.json", perf_data(serving.manifest.preparation.size))
         _write_text(staged / "Dockerfile", dockerfile(serving, PIL.__version__))
@@ -83,7 +96,7 @@ def embed_triton(
 def _write_network(
     model: Path, artefact: Artefact, serving: Serving, classes: ClassSet
 ) -> None:
-    """The artefact with its sidecar, and the names of its classes."""
+    """Write the artefact with its sidecar, and the names of its classes."""
     version = model / VERSION
     version.mkdir(parents=True)
     copied = copy_files(artefact, version, "model")
@@ -91,28 +104,30 @@ def _write_network(
     _write_labels(model, classes)
 
 
-def _write_step(models: Path, step: str, config: Message, artefact: Artefact) -> Path:
-    """A model of the Python backend; its version's folder."""
+def _write_step(models: Path, source: str, config: Message, artefact: Artefact) -> Path:
+    """Write a model of the Python backend; return its version's folder."""
     model = models / str(config["name"])
     version = model / VERSION
     version.mkdir(parents=True)
     _write_config(model, config)
-    source = resources.files("hrvit_deploy") / "embed" / f"triton_{step}.py"
-    _write_text(version / STEP, source.read_text(encoding="utf-8"))
+    code = resources.files("hrvit_deploy.embed.triton") / "models" / source
+    _write_text(version / MODEL, code.read_text(encoding="utf-8"))
+    # Triton's Python backend puts the version's folder on the path of modules.
+    copy_standalone(version)
     shutil.copyfile(artefact.sidecar, version / SIDECAR)
     return version
 
 
 def _write_classes(version: Path, classes: ClassSet, serving: Serving) -> None:
-    """Names and colours for label maps; where they are not drawn, labels beside the model."""
-    held = {"names": classes.names, "colours": classes.colours}
-    _write_text(version / CLASSES_FILE, json.dumps(held, ensure_ascii=False) + "\n")
+    """Write names and colours for label maps; a classifier's model gets labels, too."""
+    named = {"names": classes.names, "colours": classes.colours}
+    _write_text(version / CLASSES_FILE, json.dumps(named, ensure_ascii=False) + "\n")
     if serving.task is Task.CLASSIFY:
         _write_labels(version.parent, classes)
 
 
 def _write_ensemble(model: Path, serving: Serving, classes: ClassSet) -> None:
-    """The ensemble has nothing of its own, but Triton looks for a version's folder."""
+    """Write the ensemble: its configuration, and the version's folder Triton requires."""
     version = model / VERSION
     version.mkdir(parents=True)
     # Tools that copy repositories drop empty folders.
@@ -134,7 +149,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def perf_data(size: ImageSize) -> str:
-    """An image of that size as perf_analyzer takes it: patches of colour, as a JPEG."""
+    """Return an image of that size, patches of colour in a JPEG, for perf_analyzer."""
     patches = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     image = Image.fromarray(patches).resize((size.width, size.height))
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What Triton is to serve, and how: an artefact and the wishes, checked against each other."""
+"""What Triton serves, and how: an artefact and options that were checked to fit it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from hrvit_deploy.options import (
     join,
 )
 
-# A release of the container whose backends this was written against.
+# Release of the container whose backends this was written against.
 RELEASE = "26.07"
 DEFAULT_MAX_BATCH = 8
-# Every run of OpenVINO's backend computes a full batch, whatever was asked.
+# Every run of OpenVINO's backend computes a full batch, however few images there are.
 PADDED_MAX_BATCH = 4
 DATA_TYPES = {
     "float32": "TYPE_FP32",
@@ -34,7 +34,7 @@ DATA_TYPES = {
 
 
 class TritonBackend(StrEnum):
-    """What runs the network inside Triton."""
+    """The backend of Triton that runs the network."""
 
     ONNXRUNTIME = "onnxruntime"
     TENSORRT = "tensorrt"
@@ -42,7 +42,7 @@ class TritonBackend(StrEnum):
 
 
 class Device(StrEnum):
-    """Where the network's instances live."""
+    """The hardware that the network's instances run on."""
 
     CPU = "cpu"
     GPU = "gpu"
@@ -68,13 +68,13 @@ class TritonOptions:
 
     Attributes:
         backend: None for TensorRT's with plans and onnxruntime's with graphs.
-        device: None for the first the backend can use.
+        device: None for the first that the backend can use.
         max_batch: Images in one run at most, of a dynamic batch; 0 to let OpenVINO's backend
-            run what each client sends. None for what the plan or the backend suggests.
+            run what each client sends; None for the plan's or the backend's default.
         instances: Copies of the network, per GPU on GPUs.
-        threads: Of each copy on a CPU; 0 for the backend's own choice.
-        delay_us: How long a request may wait for others to share its run.
-        release: Of the Triton container, as ``YY.MM``.
+        threads: Threads of each copy on a CPU; 0 for the backend's own choice.
+        delay_us: Microseconds that a request may wait for others to share its run.
+        release: Release of the Triton container, as ``YY.MM``.
     """
 
     backend: TritonBackend | None = None
@@ -102,11 +102,11 @@ class TritonOptions:
 
 @dataclass(frozen=True)
 class Serving:
-    """All that the configuration files say, settled.
+    """All that the configuration files contain.
 
     Attributes:
-        max_batch: As Triton means it: 0 where shapes are given whole.
-        lead: First dimensions where shapes are given whole: the batch, -1 if any will do.
+        max_batch: Triton's ``max_batch_size``: 0 where shapes include the batch.
+        lead: The batch where shapes include it, -1 if it may be any; else empty.
         preferred: Batches worth waiting for.
     """
 
@@ -121,25 +121,25 @@ class Serving:
 
     @property
     def task(self) -> Task:
-        """What the network decides."""
+        """Return the task of the network."""
         return self.manifest.network.task
 
     @property
-    def decides(self) -> bool:
-        """Whether its answers still need a step: all but probabilities do."""
+    def postprocesses(self) -> bool:
+        """Return whether the outputs need a last step: all but probabilities do."""
         return self.manifest.output_format is not OutputFormat.PROBABILITIES
 
     def dims(self, *rest: int) -> list[int]:
-        """A tensor's dimensions as Triton wants them, from those of one image."""
+        """Return a tensor's dimensions in Triton, from those of one image."""
         return [*self.lead, *rest]
 
     def tensor_dims(self, tensor: TensorInfo) -> list[int]:
-        """The same, of a tensor of the network."""
+        """Return the dimensions in Triton of a tensor of the network."""
         return self.dims(*(int(size) for size in tensor.shape[1:]))
 
     @property
     def shared_mib(self) -> int:
-        """Shared memory the Python steps may need: tensors cross to them through it."""
+        """Return the shared memory in MiB that tensors may need to reach the Python steps."""
         elements = sum(
             math.prod(int(size) for size in tensor.shape[1:])
             for tensor in (self.manifest.inputs[0], self.manifest.outputs[0])
@@ -150,10 +150,10 @@ class Serving:
 
 
 def settle(artefact: Artefact, options: TritonOptions) -> Serving:
-    """Check the wishes against the artefact.
+    """Check that the options fit the artefact, and fill in those left open.
 
     Raises:
-        UsageError: Triton cannot serve it so; the hint says what it can.
+        UsageError: Triton cannot serve it so; the hint names what it can.
     """
     manifest = artefact.manifest
     backend = _chosen(options.backend, BACKENDS[manifest.kind], "--triton-backend", artefact)
@@ -178,25 +178,25 @@ def settle(artefact: Artefact, options: TritonOptions) -> Serving:
 
 
 def _chosen(
-    asked: Choice | None,
+    requested: Choice | None,
     possible: tuple[Choice, ...],
     option: str,
     artefact: Artefact,
     backend: str = "",
 ) -> Choice:
-    if asked is None:
+    if requested is None:
         return possible[0]
-    if asked not in possible:
+    if requested not in possible:
         what = f"Triton's {backend} backend" if backend else f"a .{artefact.manifest.kind}"
         raise UsageError(
-            f"{what} cannot be served with {option} {asked}",
+            f"{what} cannot be served with {option} {requested}",
             f"give {option} {join(possible)}, or another artefact than {artefact.path.name}",
         )
-    return asked
+    return requested
 
 
 def _check_tensors(artefact: Artefact) -> None:
-    """Refuse what the steps around the network cannot make or read."""
+    """Refuse tensors that the steps around the network cannot make or read."""
     manifest = artefact.manifest
     for tensor in (manifest.inputs[0], manifest.outputs[0]):
         if tensor.dtype not in DATA_TYPES:
@@ -244,31 +244,31 @@ def _check_plan(artefact: Artefact, engine: Engine) -> None:
 def _batch(
     artefact: Artefact, backend: TritonBackend, options: TritonOptions
 ) -> tuple[int, int]:
-    """The largest batch, 0 for shapes given whole; and the usual one."""
-    asked, fixed = options.max_batch, artefact.manifest.inputs[0].batch
+    """Return the largest batch, 0 where shapes include it, and the usual batch."""
+    requested, fixed = options.max_batch, artefact.manifest.inputs[0].batch
     if fixed is not None:
-        if asked:
+        if requested:
             raise UsageError(
                 f"{artefact.path.name} takes batches of {fixed} and no others",
                 "leave --max-batch out, or export with --batch dynamic",
             )
         return 0, 0
     if backend is TritonBackend.OPENVINO:
-        largest = PADDED_MAX_BATCH if asked is None else asked
+        largest = PADDED_MAX_BATCH if requested is None else requested
         return largest, largest
-    if asked == 0:
+    if requested == 0:
         raise UsageError(
             f"Triton's {backend} backend batches whatever has a dynamic batch",
             "give --max-batch 1 to run images one by one",
         )
     if artefact.manifest.engine is None:
-        largest = asked or DEFAULT_MAX_BATCH
+        largest = requested or DEFAULT_MAX_BATCH
         return largest, largest // 2
-    return _profiled(artefact, asked)
+    return _profiled(artefact, requested)
 
 
-def _profiled(artefact: Artefact, asked: int | None) -> tuple[int, int]:
-    """The batch that a plan was built for."""
+def _profiled(artefact: Artefact, requested: int | None) -> tuple[int, int]:
+    """Return the largest and the usual batch that a plan was built for."""
     profile = artefact.manifest.options["profile"]
     if profile["min"] > 1:
         raise UsageError(
@@ -276,10 +276,10 @@ def _profiled(artefact: Artefact, asked: int | None) -> tuple[int, int]:
             " what it has",
             f"build it with --profile 1,{profile['opt']},{profile['max']}",
         )
-    if asked is not None and asked > profile["max"]:
+    if requested is not None and requested > profile["max"]:
         raise UsageError(
-            f"{artefact.path.name} takes {profile['max']} images at most, not {asked}",
-            f"build it with --profile 1,{profile['opt']},{asked}",
+            f"{artefact.path.name} takes {profile['max']} images at most, not {requested}",
+            f"build it with --profile 1,{profile['opt']},{requested}",
         )
-    largest = asked or profile["max"]
+    largest = requested or profile["max"]
     return largest, min(profile["opt"], largest)

@@ -27,10 +27,10 @@ class Runtime:
         self._output: str = sidecar["outputs"][0]["name"]
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """The answers to a batch of prepared images."""
-        answers: NDArray[Any] = self._session.run([self._output], {self._input: batch})[0]
-        return answers
+        """Return the outputs of a batch of prepared images."""
+        outputs: NDArray[Any] = self._session.run([self._output], {self._input: batch})[0]
+        return outputs
 
     def close(self) -> None:
-        """Let go of the model."""
+        """Close the model."""
         del self._session

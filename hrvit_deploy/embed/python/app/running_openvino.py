@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# It would tell Google Analytics of each import.
+# It would report each import to Google Analytics.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino  # noqa: E402
 
@@ -19,7 +19,7 @@ class Runtime:
     """One opened model; threads that share it take turns."""
 
     def __init__(self, model: Path, sidecar: dict[str, Any]) -> None:
-        """Compile a graph, to be computed in float32 and answered as soon as can be."""
+        """Compile a graph, to run in float32 and with the lowest latency."""
         del sidecar  # the graph has one input and one output
         config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         compiled = openvino.Core().compile_model(model, "CPU", config)
@@ -27,12 +27,12 @@ class Runtime:
         self._turn = threading.Lock()
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """The answers to a batch of prepared images."""
+        """Return the outputs of a batch of prepared images."""
         with self._turn:
             self._request.infer([batch], share_inputs=True)
-            # The next run writes there again.
+            # The next run overwrites it.
             return np.array(self._request.get_output_tensor(0).data)
 
     def close(self) -> None:
-        """Let go of the model."""
+        """Close the model."""
         del self._request

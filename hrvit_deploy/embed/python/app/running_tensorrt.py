@@ -25,7 +25,7 @@ class Runtime:
     """One opened model; threads that share it take turns."""
 
     def __init__(self, model: Path, sidecar: dict[str, Any]) -> None:
-        """Open a plan, and make room for its largest batch."""
+        """Open a plan, and allocate memory for its largest batch."""
         trt = load(sidecar["engine"]["backend"], sidecar["engine"]["version"])
         self._logger = trt.Logger(trt.Logger.ERROR)
         self._runtime = trt.Runtime(self._logger)
@@ -42,37 +42,37 @@ class Runtime:
         self._stream = checked(cudart.cudaStreamCreate())
         self._owned.callback(cudart.cudaStreamDestroy, self._stream)
         self._addresses = {
-            side["name"]: self._room(side, most)
-            for side in (sidecar["inputs"][0], sidecar["outputs"][0])
+            tensor["name"]: self._allocate(tensor, most)
+            for tensor in (sidecar["inputs"][0], sidecar["outputs"][0])
         }
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """The answers to a batch of prepared images."""
+        """Return the outputs of a batch of prepared images."""
         batch = np.ascontiguousarray(batch)
         with self._turn:
             if not self._context.set_input_shape(self._input, batch.shape):
                 raise ValueError(f"the plan takes no batch of {batch.shape}")
-            answer = np.empty(tuple(self._context.get_tensor_shape(self._output)), self._dtype)
+            output = np.empty(tuple(self._context.get_tensor_shape(self._output)), self._dtype)
             source, target = (self._addresses[name] for name in (self._input, self._output))
             self._copy(source, batch.ctypes.data, batch.nbytes)
             self._context.set_tensor_address(self._input, source)
             self._context.set_tensor_address(self._output, target)
             if not self._context.execute_async_v3(self._stream):
                 raise RuntimeError("TensorRT could not run the plan; its log says why")
-            self._copy(answer.ctypes.data, target, answer.nbytes)
+            self._copy(output.ctypes.data, target, output.nbytes)
             checked(cudart.cudaStreamSynchronize(self._stream))
-            return answer
+            return output
 
     def close(self) -> None:
-        """Give memory, stream and plan back."""
+        """Free the memory, the stream and the plan."""
         self._owned.close()
         del self._context, self._engine, self._runtime
 
-    def _room(self, side: dict[str, Any], most: int) -> int:
-        """Address of GPU memory for an input or output with so many images."""
-        batch, *rest = side["shape"]
+    def _allocate(self, tensor: dict[str, Any], most: int) -> int:
+        """Allocate GPU memory for an input or output of so many images; return its address."""
+        batch, *rest = tensor["shape"]
         images = batch if isinstance(batch, int) else most
-        nbytes = images * prod(rest) * np.dtype(side["dtype"]).itemsize
+        nbytes = images * prod(rest) * np.dtype(tensor["dtype"]).itemsize
         address = int(checked(cudart.cudaMalloc(nbytes)))
         self._owned.callback(cudart.cudaFree, address)
         return address
@@ -83,22 +83,22 @@ class Runtime:
 
 
 def load(backend: str, version: str) -> ModuleType:
-    """The library that built the plan; plans run in no other version."""
+    """Import the library that built the plan; plans run in no other version."""
     for name in MODULES[backend]:
         try:
             trt = importlib.import_module(name)
         except ImportError:
             continue
-        # A front end may not tell what its bindings do.
-        found = str(vars(trt).get("__version__", version)).split(".post", 1)[0]
-        if found != version:
-            raise RuntimeError(f"the plan is for {backend} {version}, not {found}")
+        # A front end may lack the version that its bindings have.
+        installed = str(vars(trt).get("__version__", version)).split(".post", 1)[0]
+        if installed != version:
+            raise RuntimeError(f"the plan is for {backend} {version}, not {installed}")
         return trt
     raise RuntimeError(f"{backend} {version} is not installed: see requirements.txt")
 
 
 def checked(result: tuple[Any, ...]) -> Any:
-    """The value of a CUDA call, if it did not fail."""
+    """Return the value of a CUDA call; raise an error if it failed."""
     status, *values = result
     if status != cudart.cudaError_t.cudaSuccess:
         _, text = cudart.cudaGetErrorString(status)

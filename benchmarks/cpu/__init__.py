@@ -1,0 +1,1 @@
+"""The deploy form beside its peers on a CPU."""

@@ -1,0 +1,1 @@
+"""One module a runtime, each loaded in its own process."""

@@ -1,0 +1,1 @@
+"""Smaller benchmarks, a table each."""
