@@ -11,6 +11,8 @@ import importlib.util
 import json
 import runpy
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -58,29 +60,42 @@ class InferenceResponse:
         self.error = error
 
 
-NetworkSpec = dict[str, Any]
+Tensors = dict[str, Any]
 
 
 def python_model(file: Path, config: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A ``model.py`` as Triton's Python backend has it, initialized."""
-    utils = ModuleType("triton_python_backend_utils")
-    held: Any = utils
-    held.Tensor, held.TritonError, held.InferenceResponse = (
-        Tensor,
-        TritonError,
-        InferenceResponse,
-    )
-    held.get_input_tensor_by_name = lambda request, name: Tensor(name, request[name])
+    """Import a ``model.py`` as Triton's Python backend does, and initialize it."""
+    utils: Any = ModuleType("triton_python_backend_utils")
+    utils.Tensor, utils.TritonError = Tensor, TritonError
+    utils.InferenceResponse = InferenceResponse
+    utils.get_input_tensor_by_name = lambda request, name: Tensor(name, request[name])
     monkeypatch.setitem(sys.modules, utils.__name__, utils)
-    spec = importlib.util.spec_from_file_location("model", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    version = file.parent
+    with process_of_its_own(version, monkeypatch):
+        module = importlib.import_module(f"{version.name}.{file.stem}")
+    assert module.__file__ == str(file)
     model = module.TritonPythonModel()
     text = json.dumps(json_format.MessageToDict(config, preserving_proto_field_name=True))
     model.initialize({"model_config": with_defaults(text)})
     return model
+
+
+@contextmanager
+def process_of_its_own(version: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Find modules where the process of a model does, and forget them afterwards.
+
+    Each model runs in a process, which appends the version's folder and the model's to the
+    path of modules (``ModelContext::StubSetup`` of python_backend's ``pb_stub.cc``).
+    """
+    before = set(sys.modules)
+    assert not before & {version.name, "standalone"}
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "path", [*sys.path, str(version), str(version.parent)])
+        importlib.invalidate_caches()
+        yield
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] in (version.name, "standalone"):
+            del sys.modules[name]
 
 
 def with_defaults(text: str) -> str:
@@ -118,12 +133,12 @@ class Repository:
         self._monkeypatch = monkeypatch
 
     def ensemble(self) -> Any:
-        (found,) = [c for c in self.configs.values() if c.platform == "ensemble"]
-        return found
+        (ensemble,) = [c for c in self.configs.values() if c.platform == "ensemble"]
+        return ensemble
 
-    def check(self, config: Any, side: str, tensors: dict[str, Any]) -> None:
-        """Hold tensors against what a model says of its inputs or outputs."""
-        declared = {tensor.name: tensor for tensor in getattr(config, side)}
+    def check(self, config: Any, direction: str, tensors: Tensors) -> None:
+        """Check tensors against a model's declared ``input`` or ``output``."""
+        declared = {tensor.name: tensor for tensor in getattr(config, direction)}
         assert set(tensors) == set(declared), config.name
         for name, array in tensors.items():
             wanted = list(declared[name].dims)
@@ -136,20 +151,20 @@ class Repository:
             kind = schema().DataType.Name(declared[name].data_type)
             assert array.dtype == NUMPY[kind], (config.name, name)
 
-    def run(self, name: str, tensors: NetworkSpec) -> InferenceResponse:
-        """One request to a model."""
+    def run(self, name: str, tensors: Tensors) -> InferenceResponse:
+        """Send one request to a model."""
         config = self.configs[name]
         self.check(config, "input", tensors)
         if config.platform == "ensemble":
-            answer = self._run_steps(config, tensors)
+            response = self._run_steps(config, tensors)
         elif config.backend == "python":
             file = self.folder / name / "1" / "model.py"
-            (answer,) = python_model(file, config, self._monkeypatch).execute([tensors])
+            (response,) = python_model(file, config, self._monkeypatch).execute([tensors])
         else:
-            answer = self._run_network(name, config, tensors)
-        if answer.error is None:
-            self.check(config, "output", answer.tensors)
-        return answer
+            response = self._run_network(name, config, tensors)
+        if response.error is None:
+            self.check(config, "output", response.tensors)
+        return response
 
     def check_ensemble(self) -> None:
         """Triton's own rules: the tensors of an ensemble are of one type and shape.
@@ -157,24 +172,24 @@ class Repository:
         ``ValidateEnsembleConfig`` in triton-inference-server/core.
         """
         ensemble = self.ensemble()
-        held = {tensor.name: (tensor, ensemble) for tensor in ensemble.input}
+        known = {tensor.name: (tensor, ensemble) for tensor in ensemble.input}
         for step in ensemble.ensemble_scheduling.step:
             model = self.configs[step.model_name]
             assert model.max_batch_size in (0, ensemble.max_batch_size)
             declared = {tensor.name: tensor for tensor in [*model.input, *model.output]}
             assert set(step.input_map) == {tensor.name for tensor in model.input}
             for theirs, ours in step.input_map.items():
-                same(held[ours], (declared[theirs], model))
+                same(known[ours], (declared[theirs], model))
             for theirs, ours in step.output_map.items():
-                assert ours not in held
-                held[ours] = (declared[theirs], model)
+                assert ours not in known
+                known[ours] = (declared[theirs], model)
         for tensor in ensemble.output:
-            same(held[tensor.name], (tensor, ensemble))
+            same(known[tensor.name], (tensor, ensemble))
         assert not ensemble.instance_group
         assert not ensemble.model_warmup
         assert not ensemble.HasField("optimization")
 
-    def _run_network(self, name: str, config: Any, tensors: NetworkSpec) -> InferenceResponse:
+    def _run_network(self, name: str, config: Any, tensors: Tensors) -> InferenceResponse:
         if config.backend == "openvino":
             file = self.folder / name / "1" / config.default_model_filename
             return run_in_openvino(file, config, tensors)
@@ -183,23 +198,23 @@ class Repository:
         file = self.folder / name / "1" / config.default_model_filename
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
-        answers = session.run(names, tensors)
-        return InferenceResponse([Tensor(*pair) for pair in zip(names, answers, strict=True)])
+        outputs = session.run(names, tensors)
+        return InferenceResponse([Tensor(*pair) for pair in zip(names, outputs, strict=True)])
 
-    def _run_steps(self, config: Any, tensors: NetworkSpec) -> InferenceResponse:
-        held = dict(tensors)
+    def _run_steps(self, config: Any, tensors: Tensors) -> InferenceResponse:
+        known = dict(tensors)
         for step in config.ensemble_scheduling.step:
-            inputs = {theirs: held[ours] for theirs, ours in step.input_map.items()}
-            answer = self.run(step.model_name, inputs)
-            if answer.error is not None:
-                return answer
+            inputs = {theirs: known[ours] for theirs, ours in step.input_map.items()}
+            response = self.run(step.model_name, inputs)
+            if response.error is not None:
+                return response
             for theirs, ours in step.output_map.items():
-                held[ours] = answer.tensors[theirs]
-        return InferenceResponse([Tensor(out.name, held[out.name]) for out in config.output])
+                known[ours] = response.tensors[theirs]
+        return InferenceResponse([Tensor(out.name, known[out.name]) for out in config.output])
 
 
 def same(one: tuple[Any, Any], other: tuple[Any, Any]) -> None:
-    """Hold a tensor as one model has it against the same as another has it."""
+    """Check that two models declare one tensor alike."""
     assert one[0].data_type == other[0].data_type, (one[0], other[0])
     shapes = [
         [*([-1] if config.max_batch_size else []), *tensor.dims]
@@ -210,7 +225,7 @@ def same(one: tuple[Any, Any], other: tuple[Any, Any]) -> None:
         assert -1 in sizes or len(set(sizes)) == 1, shapes
 
 
-def run_in_openvino(file: Path, config: Any, tensors: NetworkSpec) -> InferenceResponse:
+def run_in_openvino(file: Path, config: Any, tensors: Tensors) -> InferenceResponse:
     """As Triton's backend does: a batched graph gets the largest batch, filled with zeros."""
     import openvino
 
@@ -226,8 +241,6 @@ def run_in_openvino(file: Path, config: Any, tensors: NetworkSpec) -> InferenceR
         missing = config.max_batch_size - count
         array = np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
-    answers = core.compile_model(model, "CPU", settings)({name: array})
-    kept = [
-        Tensor(out.get_any_name(), answers[out.get_any_name()][:count]) for out in model.outputs
-    ]
-    return InferenceResponse(kept)
+    outputs = core.compile_model(model, "CPU", settings)({name: array})
+    names = [output.get_any_name() for output in model.outputs]
+    return InferenceResponse([Tensor(name, outputs[name][:count]) for name in names])

@@ -38,18 +38,18 @@ import triton_python_backend_utils as pb_utils
 class TritonPythonModel:
     def initialize(self, args):
         config = json.loads(args["model_config"])
-        self.taken, self.returned = config["input"][0]["name"], config["output"][0]["name"]
+        self.input, self.output = config["input"][0]["name"], config["output"][0]["name"]
         file = Path(__file__).with_name("model.onnx")
         self.session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         self.batched = config["max_batch_size"] > 0
 
     def execute(self, requests):
-        arrays = [pb_utils.get_input_tensor_by_name(r, self.taken).as_numpy() for r in requests]
+        arrays = [pb_utils.get_input_tensor_by_name(r, self.input).as_numpy() for r in requests]
         print(f"run of {sum(map(len, arrays))}", flush=True)
         return [
-            pb_utils.InferenceResponse([pb_utils.Tensor(self.returned, answer)])
+            pb_utils.InferenceResponse([pb_utils.Tensor(self.output, output)])
             for array in arrays
-            for answer in self.session.run([self.returned], {self.taken: array})
+            for output in self.session.run([self.output], {self.input: array})
         ]
 """
 
@@ -122,29 +122,29 @@ class Triton:
             self._process.kill()
 
     def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}") as answer:
-            content: bytes = answer.read()
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}") as response:
+            content: bytes = response.read()
             return content
 
-    def infer(self, model: str, images: list[bytes], output: str, **wish: Any) -> Any:
-        """Ask for images as strings of bytes; the JSON of the answer, and what follows it.
+    def infer(self, model: str, images: list[bytes], output: str, **options: Any) -> Any:
+        """Send images as strings of bytes; return the response's JSON and binary output.
 
         This is Triton's binary tensor data extension of the KServe protocol.
         """
         strings = b"".join(len(image).to_bytes(4, "little") + image for image in images)
-        shape = [len(images), 1] if wish.pop("batched", True) else [len(images)]
-        about = {"binary_data_size": len(strings)}
-        tensor = {"name": "image", "shape": shape, "datatype": "BYTES", "parameters": about}
-        wanted = {"name": output, "parameters": {"binary_data": True, **wish}}
-        head = json.dumps({"inputs": [tensor], "outputs": [wanted]}).encode()
+        shape = [len(images), 1] if options.pop("batched", True) else [len(images)]
+        size = {"binary_data_size": len(strings)}
+        image = {"name": "image", "shape": shape, "datatype": "BYTES", "parameters": size}
+        result = {"name": output, "parameters": {"binary_data": True, **options}}
+        head = json.dumps({"inputs": [image], "outputs": [result]}).encode()
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/v2/models/{model}/infer",
             head + strings,
             {"Inference-Header-Content-Length": str(len(head))},
         )
-        with urllib.request.urlopen(request) as answer:
-            length = int(answer.headers["Inference-Header-Content-Length"])
-            content = answer.read()
+        with urllib.request.urlopen(request) as response:
+            length = int(response.headers["Inference-Header-Content-Length"])
+            content = response.read()
         return json.loads(content[:length]), content[length:]
 
 

@@ -282,7 +282,9 @@ def test_strips_of_large_pictures_change_nothing(
     scores = np.random.default_rng(0).normal(size=(7, 32, 32)).astype(np.float32)
 
     whole = model._labels(scores, (50, 70))
-    monkeypatch.setitem(type(model)._labels.__globals__, "STRIP_SCORES", 7 * 70 * 3)
+    standalone = type(model)._labels.__globals__["output_label_map"].__globals__
+    assert Path(standalone["__file__"]) == file.parent / "standalone" / "postprocess.py"
+    monkeypatch.setitem(standalone, "STRIP_SCORES", 7 * 70 * 3)
     np.testing.assert_array_equal(model._labels(scores, (50, 70)), whole)
 
 
