@@ -1,18 +1,16 @@
-"""The folder that ``embed --as python`` writes answers as the package does.
+"""The folder that ``embed --as python`` writes gives the outputs of the package.
 
 Its commands are run in an environment of their own by
-tests/runtime/test_clean_environment.py.
+tests/inference/session/test_clean_environment.py.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,19 +20,19 @@ import serving
 from onnx import TensorProto, helper
 from PIL import Image
 from support import small_artefacts
-from support.embedded_app import command, session as app
+from support.embedded_app import import_app
 from support.fake_cuda import Error, FakeRuntime
 from support.fake_tensorrt import fake_tensorrt
 
 import hrvit_deploy
+from hrvit_deploy import standalone
 from hrvit_deploy.artefact import Artefact, Graph, TensorInfo, record, sha256_of
-from hrvit_deploy.classes import class_set
 from hrvit_deploy.embed.python.folder import embed_python
 from hrvit_deploy.errors import ArtefactError, UsageError
 from hrvit_deploy.inference.overlay import index_image
 from hrvit_deploy.options import InputFormat, OutputFormat, Precision
 
-APP = "hrvit_deploy.embed.python.app"
+STANDALONE = Path(standalone.__file__).parent
 
 
 def quarter(artefact: Artefact) -> Artefact:
@@ -76,10 +74,15 @@ def decoded(artefact: Artefact) -> Artefact:
         helper.make_tensor_value_info("photo", TensorProto.UINT8, shape)
     )
     preparation = replace(artefact.manifest.preparation, format=InputFormat.UINT8_NHWC)
-    taken = TensorInfo("photo", shape, "uint8", "NHWC")
+    input_info = TensorInfo("photo", shape, "uint8", "NHWC")
     out = ("batch", serving.CLASSES, serving.SIDE, serving.SIDE)
     return changed(
-        artefact, model, out, OutputFormat.LOGITS, preparation=preparation, inputs=(taken,)
+        artefact,
+        model,
+        out,
+        OutputFormat.LOGITS,
+        preparation=preparation,
+        inputs=(input_info,),
     )
 
 
@@ -95,12 +98,12 @@ def changed(
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info("logits", kind, shape))
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, artefact.path)
-    returned = TensorInfo("logits", shape, dtype, "NCHW")
+    output_info = TensorInfo("logits", shape, dtype, "NCHW")
     return record(
         artefact,
         sha256=sha256_of(artefact.path),
         output_format=output_format,
-        outputs=(returned,),
+        outputs=(output_info,),
         **others,
     )
 
@@ -116,27 +119,32 @@ KINDS: dict[str, Callable[[Path], Artefact]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_answers_as_the_package_does(
+def test_its_outputs_are_the_packages(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Several strips, as large images have.
-    monkeypatch.setattr(f"{APP}.session.STRIP_SCORES", 1000)
     artefact = KINDS[kind](tmp_path)
     folder = embed_python(artefact, tmp_path / "app")
-    session = app.Session(folder)
+    session = import_app(folder, monkeypatch).Session()
+    # Several strips, as large images have; the package has one.
+    postprocess = import_app(folder, monkeypatch, "standalone.postprocess")
+    monkeypatch.setattr(postprocess, "STRIP_SCORES", 1000)
     with hrvit_deploy.load(artefact.path, threads=1) as ours:
         for pixels in (*serving.pictures(4), np.full((1, 1, 3), 200, np.uint8)):
-            given, expected = session(pixels), ours(pixels)
-            assert given.dtype == expected.dtype
-            np.testing.assert_array_equal(given, expected)
+            output, expected = session(pixels), ours(pixels)
+            assert output.dtype == expected.dtype
+            np.testing.assert_array_equal(output, expected)
         if kind == "class-map":
-            assert (given == -1).any() or (session(serving.pictures(1)[0]) == -1).any()
+            assert (output == -1).any() or (session(serving.pictures(1)[0]) == -1).any()
     assert session.segments is (kind != "classify")
     session.close()
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "LA", "RGBA", "I;16", "CMYK", "F"])
-def test_pictures_are_decoded_as_the_package_does(tmp_path: Path, mode: str) -> None:
+def test_pictures_are_decoded_as_the_package_does(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = embed_python(serving.segmenter(tmp_path), tmp_path / "app")
+    load_image = import_app(folder, monkeypatch).load_image
     image = Image.fromarray(serving.pictures(1)[0])
     if mode == "I;16":
         wide = np.asarray(image.convert("L")).astype(np.uint16) * 257
@@ -154,12 +162,16 @@ def test_pictures_are_decoded_as_the_package_does(tmp_path: Path, mode: str) -> 
     np.testing.assert_array_equal(load_image(path), hrvit_deploy.load_image(path))
 
 
-def test_arrays_that_are_no_image_are_refused(tmp_path: Path) -> None:
+def test_arrays_that_are_no_image_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = embed_python(serving.segmenter(tmp_path), tmp_path / "app")
-    session = app.Session(folder)
+    session = import_app(folder, monkeypatch).Session()
     for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)):
         with pytest.raises(ValueError, match="give H x W x 3 uint8 RGB, not"):
             session(wrong)
+    with pytest.raises(ValueError, match=r"there is no image gone\.png"):
+        session("gone.png")
 
 
 def test_the_folder_holds_all_there_is(tmp_path: Path) -> None:
@@ -173,6 +185,7 @@ def test_the_folder_holds_all_there_is(tmp_path: Path) -> None:
         "hrvit_app/__main__.py",
         "hrvit_app/running.py",
         "hrvit_app/session.py",
+        *(f"hrvit_app/standalone/{path.name}" for path in STANDALONE.glob("*.py")),
         "model.json",
         "model.onnx",
         "requirements.txt",
@@ -180,14 +193,20 @@ def test_the_folder_holds_all_there_is(tmp_path: Path) -> None:
     pins = (folder / "requirements.txt").read_text("utf-8").splitlines()
     assert f"numpy=={np.__version__}" in pins
     assert [line.partition("==")[0] for line in pins] == ["numpy", "onnxruntime", "pillow"]
-    assert "hrvit_deploy" not in (folder / "hrvit_app" / "session.py").read_text("utf-8")
+    for path in (folder / "hrvit_app").rglob("*.py"):
+        assert "hrvit_deploy" not in path.read_text("utf-8"), path
+    for path in STANDALONE.glob("*.py"):
+        copied = folder / "hrvit_app" / "standalone" / path.name
+        assert copied.read_bytes() == path.read_bytes()
     readme = (folder / "README.md").read_text("utf-8")
     assert "onnxruntime, on the CPU: images in, label maps out" in readme
     with pytest.raises(ArtefactError, match="is there already"):
         embed_python(artefact, folder)
 
 
-def test_graphs_that_onnxruntime_cannot_run_get_openvino(tmp_path: Path) -> None:
+def test_graphs_that_onnxruntime_cannot_run_get_openvino(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = serving.segmenter(tmp_path)
     newer = record(made, graph=Graph(24, {}))
     narrow = record(made, precision=Precision.BF16)
@@ -196,7 +215,7 @@ def test_graphs_that_onnxruntime_cannot_run_get_openvino(tmp_path: Path) -> None
         assert "import openvino" in (folder / "hrvit_app" / "running.py").read_text("utf-8")
         assert "openvino==" in (folder / "requirements.txt").read_text("utf-8")
     record(made, precision=made.manifest.precision)
-    running = importlib.import_module(f"{APP}.running_openvino")
+    running = import_app(folder, monkeypatch, "running")
     runtime = running.Runtime(made.path, {})
     batch = np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32)
     with hrvit_deploy.load(made.path) as session:
@@ -209,28 +228,20 @@ def test_graphs_that_onnxruntime_cannot_run_get_openvino(tmp_path: Path) -> None
 
 def test_what_cannot_be_embedded_says_why(tmp_path: Path) -> None:
     made = serving.segmenter(tmp_path)
-    taken = replace(made.manifest.inputs[0], dtype="bfloat16")
+    input_info = replace(made.manifest.inputs[0], dtype="bfloat16")
     with pytest.raises(UsageError, match="image is bfloat16") as caught:
-        embed_python(record(made, inputs=(taken,)), tmp_path / "app")
+        embed_python(record(made, inputs=(input_info,)), tmp_path / "app")
     assert "--half-io" in caught.value.hint
     assert not (tmp_path / "app").exists()
 
 
-@pytest.fixture
-def tensorrt_app(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, FakeRuntime]:
-    """The app's own way to run plans, over stand-ins."""
-    cuda, trt = FakeRuntime(), fake_tensorrt()
-    monkeypatch.setitem(sys.modules, "tensorrt", trt)
-    running = importlib.import_module(f"{APP}.running_tensorrt")
-    monkeypatch.setattr(running, "cudart", cuda)
-    return running, cuda
-
-
 def test_a_plan_runs_in_its_own_version(
-    tmp_path: Path, tensorrt_app: tuple[ModuleType, FakeRuntime]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running, cuda = tensorrt_app
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt())
     folder = embed_python(serving.plan(tmp_path), tmp_path / "app")
+    running, cuda = import_app(folder, monkeypatch, "running"), FakeRuntime()
+    monkeypatch.setattr(running, "cudart", cuda)
     assert "import cudart" not in (folder / "hrvit_app" / "session.py").read_text("utf-8")
     needed = (folder / "requirements.txt").read_text("utf-8")
     assert "tensorrt==10.16.1.11" in needed
@@ -256,19 +267,23 @@ def test_the_command_shows_what_is_seen(
 ) -> None:
     artefact = serving.segmenter(tmp_path)
     folder = embed_python(artefact, tmp_path / "app")
-    monkeypatch.setattr(f"{APP}.__main__.Session", lambda: app.Session(folder))
+    command = import_app(folder, monkeypatch, "__main__")
     monkeypatch.chdir(tmp_path)
     pixels = serving.pictures(2)[1]
     for name in ("a.png", "b/a.png"):
         Path(name).parent.mkdir(exist_ok=True)
         Image.fromarray(pixels).save(name)
     Path("broken.png").write_bytes(b"no picture")
-    monkeypatch.setattr(sys, "argv", ["app", "a.png", "broken.png", "gone.png", "b/a.png"])
+    Image.fromarray(np.ones((9, 9), np.float32)).save("wide.tif")
+    unusable = ("broken.png", "gone.png", "wide.tif")
+    monkeypatch.setattr(sys, "argv", ["app", "a.png", *unusable, "b/a.png"])
     assert command.main() == 1
-    told = capsys.readouterr()
-    assert "broken.png cannot be used" in told.err
-    assert "gone.png cannot be used" in told.err
-    assert "predictions/a-2-overlay.png" in told.out
+    printed = capsys.readouterr()
+    assert "broken.png cannot be used: cannot identify image file" in printed.err
+    assert "gone.png cannot be used: [Errno 2] No such file or directory" in printed.err
+    assert "wide.tif cannot be used: wide.tif holds float32 samples" in printed.err
+    assert "convert it to 8 or 16 bits per channel" in printed.err
+    assert "predictions/a-2-overlay.png" in printed.out
     with hrvit_deploy.load(artefact.path) as session:
         labels, classes = session(pixels), session.classes
     for name in ("a", "a-2"):
@@ -278,26 +293,19 @@ def test_the_command_shows_what_is_seen(
         overlay = np.asarray(Image.open(f"predictions/{name}-overlay.png"))
         middle = (pixels[0, 0].astype(int) + np.array(classes.colours[labels[0, 0]])) / 2
         assert np.abs(overlay[0, 0] - middle).max() <= 1
-    assert f"{(labels == labels[0, 0]).mean():7.2%}" in told.out
+    assert f"{(labels == labels[0, 0]).mean():7.2%}" in printed.out
 
 
 def test_the_command_names_the_likeliest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = embed_python(small_artefacts.artefact(tmp_path), tmp_path / "app")
-    monkeypatch.setattr(f"{APP}.__main__.Session", lambda: app.Session(folder))
+    command = import_app(folder, monkeypatch, "__main__")
     blue = np.zeros((40, 50, 3), np.uint8)
     blue[..., 2] = 255
     Image.fromarray(blue).save(tmp_path / "blue.png")
     monkeypatch.setattr(sys, "argv", ["app", str(tmp_path / "blue.png")])
     assert command.main() == 0
     lines = capsys.readouterr().out.splitlines()
-    # The network answers with the mean of each channel.
+    # The network returns the mean of each channel.
     assert [line.split()[-1] for line in lines[1:]] == ["2", "1", "0"]
-
-
-def test_more_classes_than_a_palette_holds_are_grey() -> None:
-    classes = class_set(map(str, range(300)))
-    labels = np.array([[299, -1]], np.int32)
-    shown = command.index_image(labels, [list(colour) for colour in classes.colours])
-    assert np.asarray(shown).tolist() == [[299, 65535]]

@@ -17,6 +17,7 @@ from PIL import Image
 from support.labelled import picture
 from support.small_artefacts import artefact
 
+from hrvit_deploy import standalone
 from hrvit_deploy.artefact import Artefact, Engine, Kind, Preparation, TensorInfo, open_artefact
 from hrvit_deploy.classes import choose_classes
 from hrvit_deploy.embed.triton.readme import commands
@@ -31,6 +32,7 @@ from hrvit_deploy.inference.prepared_runner import PreparedRunner
 from hrvit_deploy.options import ImageSize, InputFormat, OutputFormat, Precision, Task
 from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
 
+STANDALONE = Path(standalone.__file__).parent
 SIZES = ((20, 50), (32, 32), (90, 61))
 ENGINE = Engine("tensorrt", "10.13.3.9", {"Half": 1}, {"Half": 1}, 1, 1.0)
 
@@ -462,6 +464,17 @@ def test_perf_data_is_an_image_in_a_string(tmp_path: Path) -> None:
     element = base64.b64decode(one["image"]["b64"])
     assert int.from_bytes(element[:4], "little") == len(element) - 4
     assert Image.open(io.BytesIO(element[4:])).size == (32, 32)
+
+
+def test_python_steps_hold_what_they_import_as_it_is(tmp_path: Path) -> None:
+    made = embed_triton(artefact(tmp_path), tmp_path / "out")
+    sources = {path.name: path.read_bytes() for path in STANDALONE.glob("*.py")}
+    for step in ("prepare", "decide"):
+        copied = made / "models" / f"small-{step}" / "1" / "standalone"
+        assert {path.name: path.read_bytes() for path in copied.iterdir()} == sources
+    assert len([*made.rglob("standalone")]) == 2
+    for path in made.rglob("*.py"):
+        assert "hrvit_deploy" not in path.read_text("utf-8"), path
 
 
 def test_files_may_be_read_by_the_container(tmp_path: Path) -> None:

@@ -46,14 +46,15 @@ class TritonPythonModel:
             return pb_utils.InferenceResponse(output_tensors=[output])
         sizes = pb_utils.get_input_tensor_by_name(request, "size").as_numpy()
         maps = np.empty(len(scores), np.object_)
-        for index, (each, size) in enumerate(zip(scores, sizes.tolist(), strict=True)):
-            image = index_image(self._labels(each, size), self._colours)
+        for index, (each, (height, width)) in enumerate(zip(scores, sizes, strict=True)):
+            labels = self._labels(each, (int(height), int(width)))
+            image = index_image(labels, self._colours)
             maps[index] = encode_png(image)
         shaped = maps[:, None] if self._batched else maps
         output = pb_utils.Tensor("label_map", shaped)
         return pb_utils.InferenceResponse(output_tensors=[output])
 
-    def _labels(self, scores: Any, size: Sequence[int]) -> Any:
+    def _labels(self, scores: Any, size: tuple[int, int]) -> Any:
         """Return the class of each pixel, ``H x W`` int32 of that size."""
         classes = len(self._colours)
         return output_label_map(scores, self._format, self._input_size, size, classes)
