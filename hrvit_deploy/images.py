@@ -62,14 +62,11 @@ def load_image(path: Path) -> Pixels:
 
 
 def to_rgb(image: Image.Image, name: str) -> Pixels:
-    """Convert a picture that Pillow opened, as :func:`load_image` does.
-
-    Args:
-        image: A picture of any mode.
-        name: What to call it in messages.
+    """Convert a picture of any mode that Pillow opened, as :func:`load_image` does.
 
     Raises:
-        InputError: It is broken, or has samples that are no colours.
+        InputError: It is broken, or has samples that are no colours; ``name`` is what the
+            message calls it.
     """
     with _input_errors():
         return decode.to_rgb(image, name)

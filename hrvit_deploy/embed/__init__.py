@@ -1,1 +1,1 @@
-"""What a service is handed: a Triton repository, or a folder that builds or runs by itself."""
+"""Folders for services: a Triton repository, or a program that builds or runs by itself."""
