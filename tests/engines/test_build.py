@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from support import tiny_onnx as tiny
+from support.processes import in_a_process
 
 from hrvit_deploy.artefact import Kind, open_artefact
 from hrvit_deploy.bindings import tensorrt_
@@ -243,14 +242,6 @@ def interrupt_a_build(folder: Path) -> None:
         thread for thread in threading.enumerate() if thread.name.startswith("build")
     ]
     assert build_engine(source, folder / "out", options(), SilentProgress()).path.is_file()
-
-
-def in_a_process(work: Callable[[Path], None], folder: Path) -> None:
-    """Where OpenVINO ran before, TensorRT-RTX crashes on a build that is cancelled."""
-    child = multiprocessing.get_context("spawn").Process(target=work, args=(folder,))
-    child.start()
-    child.join(120)
-    assert child.exitcode == 0
 
 
 def test_ctrl_c_ends_the_build_and_leaves_nothing(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from support.processes import in_a_process
 
 from hrvit_deploy.engines.monitor import Phases, run_cancellable
 from hrvit_deploy.progress import SilentProgress, Step
@@ -86,7 +87,7 @@ def test_work_gives_its_result_or_error() -> None:
         run_cancellable(lambda: 1 / 0, threading.Event(), SilentProgress())
 
 
-def test_ctrl_c_waits_for_the_work_to_end() -> None:
+def interrupt_the_work() -> None:
     cancelled = threading.Event()
     ended = []
 
@@ -101,3 +102,7 @@ def test_ctrl_c_waits_for_the_work_to_end() -> None:
         run_cancellable(work, cancelled, progress)
     assert ended
     assert "stopping" in progress.notes[0]
+
+
+def test_ctrl_c_waits_for_the_work_to_end() -> None:
+    in_a_process(interrupt_the_work)
