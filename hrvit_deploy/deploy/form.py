@@ -43,11 +43,14 @@ class Rewrite:
         apply: Changes the network in place for inputs of that size; returns in how many
             places.
         default: Whether it runs unless switched off, or only when asked for.
+        after: Names of the rewrites that must have run before it; without one of them it
+            finds nothing to change.
     """
 
     name: str
     apply: Callable[[nn.Module, ImageSize], int]
     default: bool = True
+    after: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -55,28 +58,46 @@ class Rewrite:
         return (self.apply.__doc__ or "").strip().splitlines()[0]
 
 
-# In this order: norms fold while their neighbours are still plain convolutions, stripes lose
-# their padding only once they are static, and tokens a dimension only once nothing wants it.
+# Norms fold first, while their neighbours are still plain convolutions.
 REWRITES = (
     Rewrite("fold-batch-norm", fold_batch_norm.apply),
     Rewrite("fold-scale", fold_scale.apply),
     Rewrite("static-maps", static_maps.apply),
     Rewrite("static-stripes", static_stripes.apply),
-    Rewrite("ragged-stripes", ragged_stripes.apply),
+    Rewrite("ragged-stripes", ragged_stripes.apply, after=("static-stripes",)),
     Rewrite("dense-shortcut", dense_shortcut.apply),
     Rewrite("merge-depthwise", merge_depthwise.apply),
     Rewrite("convolve-ffn", convolve_ffn.apply),
-    Rewrite("convolve-output", convolve_output.apply),
-    Rewrite("convolve-values", convolve_values.apply, default=False),
-    Rewrite("separate-projections", separate_projections.apply),
-    Rewrite("separate-queries", separate_queries.apply, default=False),
+    Rewrite(
+        "convolve-output",
+        convolve_output.apply,
+        after=("fold-batch-norm", "static-stripes"),
+    ),
+    Rewrite("convolve-values", convolve_values.apply, default=False, after=("static-stripes",)),
+    Rewrite("separate-projections", separate_projections.apply, after=("static-stripes",)),
+    Rewrite(
+        "separate-queries",
+        separate_queries.apply,
+        default=False,
+        after=("separate-projections",),
+    ),
     Rewrite("grid-layout", grid_layout.apply),
-    Rewrite("flat-tokens", flat_tokens.apply),
+    Rewrite(
+        "flat-tokens",
+        flat_tokens.apply,
+        after=(
+            "fold-batch-norm",
+            "static-stripes",
+            "dense-shortcut",
+            "convolve-ffn",
+            "grid-layout",
+        ),
+    ),
     Rewrite("low-resolution-decoder", low_resolution_decoder.apply),
 )
 
 
-# What each runtime gets, as benchmarks/peers.py measured it. onnxruntime multiplies tokens
+# What each runtime gets, as benchmarks.cpu measured it. onnxruntime multiplies tokens
 # faster than it changes layouts, OpenVINO the other way round, and both copy what they split.
 # TensorRT gets padded stripes, whose products are fewer and larger than with a ragged one
 # beside them, and slices what one product makes.
@@ -121,10 +142,19 @@ def choose(
     *,
     target: Target | None = None,
 ) -> tuple[Rewrite, ...]:
-    """The rewrites to run: the defaults or a target's, less ``without``, with ``extra``.
+    """Choose the rewrites to run: the defaults or a target's, less ``without``, with ``extra``.
+
+    A rewrite goes with those it comes after: where one of them is left out, it is too.
+
+    Args:
+        without: Names to leave out.
+        extra: Names to add.
+        rewrites: All there are, in the order they run.
+        target: The runtime whose choice is taken in place of the defaults.
 
     Raises:
-        UsageError: A name no rewrite has, or one both wanted and not.
+        UsageError: A name no rewrite has, one both wanted and not, or one wanted without
+            what it comes after.
     """
     names = [rewrite.name for rewrite in rewrites]
     for name in (*without, *extra):
@@ -138,11 +168,19 @@ def choose(
         raise UsageError(f"rewrite {name!r} is both wanted and not", "name it once")
     usual = {rewrite.name for rewrite in rewrites if rewrite.default}
     wanted = {*(usual if target is None else TARGETS[target]), *extra}
-    return tuple(
-        rewrite
-        for rewrite in rewrites
-        if rewrite.name in wanted and rewrite.name not in without
-    )
+    chosen: dict[str, Rewrite] = {}
+    for rewrite in rewrites:
+        if rewrite.name not in wanted or rewrite.name in without:
+            continue
+        missing = [name for name in rewrite.after if name not in chosen]
+        if not missing:
+            chosen[rewrite.name] = rewrite
+        elif rewrite.name in extra:
+            raise UsageError(
+                f"rewrite {rewrite.name!r} comes after {missing[0]!r}, which is left out",
+                f"add --with {missing[0]}, or leave out --with {rewrite.name}",
+            )
+    return tuple(chosen.values())
 
 
 def deploy(

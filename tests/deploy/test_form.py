@@ -257,3 +257,34 @@ def test_a_target_may_be_changed_by_name() -> None:
     assert set(more) == {*usual, "ragged-stripes"}
     fewer = names(choose(without=("fold-scale",), target=Target.TENSORRT))
     assert set(fewer) == set(usual) - {"fold-scale"}
+
+
+def changes_without(*left_out: str) -> dict[str, int]:
+    """What each rewrite changes where some are left out, whatever it comes after."""
+    rewrites = tuple(rewrite for rewrite in REWRITES if rewrite.name not in left_out)
+    return deploy(tiny(Task.SEGMENT), SIZE, rewrites).changes
+
+
+def test_a_rewrite_comes_after_just_what_it_finds_nothing_without() -> None:
+    whole = changes_without()
+    assert all(whole.values())
+    stated = {rewrite.name: set(rewrite.after) for rewrite in REWRITES}
+    for name in NAMES:
+        found = {other for other, places in changes_without(name).items() if not places}
+        direct = {other for other, after in stated.items() if name in after}
+        through = {other for other, after in stated.items() if after & direct}
+        assert direct <= found <= direct | through, name
+
+
+def test_what_a_rewrite_comes_after_stands_before_it() -> None:
+    for index, rewrite in enumerate(REWRITES):
+        assert set(rewrite.after) <= set(NAMES[:index])
+
+
+@pytest.mark.parametrize("rewrite", [r for r in REWRITES if r.after], ids=lambda r: r.name)
+def test_a_rewrite_goes_with_those_it_comes_after(rewrite: Rewrite) -> None:
+    for name in rewrite.after:
+        assert rewrite.name not in names(choose(without=(name,)))
+        with pytest.raises(UsageError, match=f"'{rewrite.name}' comes after '{name}'") as told:
+            choose(without=(name,), extra=(rewrite.name,))
+        assert f"--with {name}" in told.value.hint

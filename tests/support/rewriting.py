@@ -9,7 +9,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from hrvit_deploy.deploy.form import REWRITES, InferenceForm, choose, deploy
+from hrvit_deploy.deploy.form import REWRITES, InferenceForm, deploy
 from hrvit_deploy.model.network import Network
 from hrvit_deploy.options import ImageSize, Task
 from support.networks import answer, distance, noise, tiny
@@ -26,9 +26,8 @@ def only(*names: str) -> tuple[str, ...]:
 
 
 def formed(task: Task, size: ImageSize, *names: str) -> InferenceForm[Network]:
-    """The tiny network with those rewrites and no others."""
-    optional = tuple(r.name for r in REWRITES if r.name in names and not r.default)
-    return deploy(tiny(task), size, choose(only(*names), optional))
+    """The tiny network with those rewrites and no others, whatever they come after."""
+    return deploy(tiny(task), size, tuple(r for r in REWRITES if r.name in names))
 
 
 @cache

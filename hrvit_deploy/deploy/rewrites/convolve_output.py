@@ -11,10 +11,7 @@ from hrvit_deploy.options import ImageSize
 
 
 def apply(network: nn.Module, size: ImageSize) -> int:
-    """Project what attention returns as a map, in the layout its convolution path has.
-
-    Needs static-stripes, and fold-batch-norm before it.
-    """
+    """Project what attention returns as a map, in the layout its convolution path has."""
     changes = 0
     for block, _ in blocks(network, size):
         attention = block.attn

@@ -14,7 +14,7 @@ def apply(network: nn.Module, size: ImageSize) -> int:
     """Project the values of the convolution path by a convolution of their own.
 
     A tenth more multiply-adds in attention, and no layout to change between projection
-    and convolution. Needs static-stripes.
+    and convolution.
     """
     changes = 0
     for block, _ in blocks(network, size):

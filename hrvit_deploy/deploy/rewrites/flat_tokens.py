@@ -21,8 +21,7 @@ def apply(network: nn.Module, size: ImageSize) -> int:  # noqa: ARG001
     """Keep tokens in two dimensions, where a linear layer is one product with its bias.
 
     Runtimes reshape three dimensions to two and back around each linear layer, and fuse
-    some of the sums between in ways that cost more than they save. Needs static-stripes,
-    dense-shortcut, convolve-ffn and grid-layout, and fold-batch-norm before it.
+    some of the sums between in ways that cost more than they save.
     """
     changes = 0
     for stage in stages(network):

@@ -12,6 +12,6 @@ def apply(network: nn.Module, size: ImageSize) -> int:  # noqa: ARG001
     """Let the last stripe be as long as it happens to be, without padding or mask.
 
     Exact while scores stay above some -80: the mask leaves a padded key a weight of
-    exp(-100), which float32 rounds away. Needs static-stripes.
+    exp(-100), which float32 rounds away.
     """
     return sum(m.drop_padding() for m in network.modules() if isinstance(m, Stripes))

@@ -13,7 +13,7 @@ def apply(network: nn.Module, size: ImageSize) -> int:
     """Project queries and values apart, instead of splitting what one layer makes of both.
 
     Runtimes copy each part of a split along the channels, which costs more than two
-    smaller products do. Needs static-stripes.
+    smaller products do.
     """
     changes = 0
     for block, _ in blocks(network, size):

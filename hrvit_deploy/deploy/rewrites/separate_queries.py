@@ -11,10 +11,7 @@ from hrvit_deploy.options import ImageSize
 
 
 def apply(network: nn.Module, size: ImageSize) -> int:
-    """Project the queries across and down apart, too; TensorRT makes more layers of it.
-
-    Needs separate-projections before it.
-    """
+    """Project the queries across and down apart, too; TensorRT makes more layers of it."""
     changes = 0
     for block, _ in blocks(network, size):
         attention = block.attn
