@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
+from hrvit_deploy.cli import console
 from hrvit_deploy.cli.console import print_error
+from hrvit_deploy.cli.defaults import FILE, read_defaults
 from hrvit_deploy.errors import HrvitDeployError, UsageError
 
 # Typer may carry a click of its own, and shows only some of its errors: this is the
@@ -28,13 +32,19 @@ def main() -> None:
     as_json = "--json" in sys.argv
     if len(sys.argv) == 1:
         sys.argv.append("--help")
+    console.verbosity = console.Verbosity.USUAL
     try:
-        code = app(standalone_mode=False)
+        program = typer.main.get_command(app)
+        assert isinstance(program, TyperGroup)
+        code = program(standalone_mode=False, default_map=read_defaults(program))
     except HrvitDeployError as error:
+        if console.verbosity is console.Verbosity.VERBOSE:
+            traceback.print_exc()
         print_error(error, as_json=as_json)
         code = error.exit_code
     except _ParserError as error:
-        usage = UsageError(error.format_message().rstrip("."), "see hrvit-deploy --help")
+        where = "see hrvit-deploy --help" + (f", and {FILE}" if FILE.exists() else "")
+        usage = UsageError(error.format_message().rstrip("."), where)
         print_error(usage, as_json=as_json)
         code = usage.exit_code
     except (KeyboardInterrupt, typer.Abort):

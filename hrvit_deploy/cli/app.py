@@ -1,11 +1,13 @@
-"""The commands, put together."""
+"""The commands, put together in groups, each with an example."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
+from hrvit_deploy.cli import console
 from hrvit_deploy.cli.commands.bench import bench
 from hrvit_deploy.cli.commands.build_trt import build_trt
 from hrvit_deploy.cli.commands.calibrate import calibrate
@@ -20,14 +22,24 @@ from hrvit_deploy.cli.commands.quantize import quantize
 from hrvit_deploy.cli.commands.run import run
 from hrvit_deploy.cli.commands.sensitivity import sensitivity
 from hrvit_deploy.cli.commands.verify import verify
+from hrvit_deploy.cli.help import MOST_WIDTH, Command, GroupedCommands
 from hrvit_deploy.version import VERSION
+
+GRAPH = "export/hrvit-b1-segment-512x512.onnx"
 
 app = typer.Typer(
     name="hrvit-deploy",
-    help="HRViT, from a PyTorch checkpoint to a verified ONNX graph and TensorRT engine.",
+    help="Take HRViT from a PyTorch checkpoint to a verified ONNX graph and TensorRT engine.",
+    epilog="Defaults of a project: a table for each command in hrvit-deploy.toml, or"
+    " environment variables such as HRVIT_DEPLOY_EXPORT_VARIANT. Options come first, then"
+    " variables, then the file.",
+    cls=GroupedCommands,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": MOST_WIDTH,
+    },
 )
 
 
@@ -37,26 +49,61 @@ def _version(shown: bool) -> None:
         raise typer.Exit
 
 
+def _quiet(given: bool) -> None:
+    if given:
+        console.verbosity = console.Verbosity.QUIET
+
+
+def _verbose(given: bool) -> None:
+    if given:
+        console.verbosity = console.Verbosity.VERBOSE
+
+
 @app.callback()
 def _top(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            callback=_quiet,
+            expose_value=False,
+            help="Show results, warnings and errors alone: no progress and no notes.",
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            callback=_verbose,
+            expose_value=False,
+            help="Show how long each step took, and where in the code an error arose.",
+        ),
     ] = False,
 ) -> None:
     pass
 
 
-app.command()(export)
-app.command()(verify)
-app.command()(bench)
-app.command()(inspect)
-app.command()(doctor)
-app.command()(run)
-app.command("build-trt")(build_trt)
-app.command()(calibrate)
-app.command()(compare)
-app.command()(quantize)
-app.command()(sensitivity)
-app.command()(evaluate)
-app.command()(predict)
-app.command()(embed)
+def _add(group: str, name: str, function: Callable[..., None], example: str) -> None:
+    app.command(name, cls=Command, rich_help_panel=group, epilog=example)(function)
+
+
+_add("Make", "run", run, "hrvit-deploy run --variant b1 --checkpoint weights.pth --int8")
+_add("Make", "export", export, "hrvit-deploy export --variant b1 --checkpoint weights.pth")
+_add("Make", "calibrate", calibrate, f"hrvit-deploy calibrate {GRAPH} --images photos/")
+_add("Make", "quantize", quantize, f"hrvit-deploy quantize {GRAPH} --data ADE20K/ --auto")
+_add("Make", "build-trt", build_trt, f"hrvit-deploy build-trt {GRAPH} --int8 --images photos/")
+_add("Measure", "verify", verify, f"hrvit-deploy verify {GRAPH} --images photos/")
+_add("Measure", "bench", bench, f"hrvit-deploy bench {GRAPH} --against eager,openvino")
+_add("Measure", "evaluate", evaluate, f"hrvit-deploy evaluate {GRAPH} --data ADE20K/")
+_add("Measure", "compare", compare, "hrvit-deploy compare --data ADE20K/ --samples 200")
+_add("Measure", "sensitivity", sensitivity, f"hrvit-deploy sensitivity {GRAPH} --samples 8")
+_add("Use", "predict", predict, f"hrvit-deploy predict {GRAPH} photo.jpg photos/ --out masks/")
+_add("Use", "embed", embed, f"hrvit-deploy embed {GRAPH} --as triton")
+_add("Use", "inspect", inspect, f"hrvit-deploy inspect {GRAPH}")
+_add("Use", "doctor", doctor, "hrvit-deploy doctor")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
+from enum import IntEnum
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,10 +25,24 @@ from hrvit_deploy.artefact import Artefact
 from hrvit_deploy.errors import HrvitDeployError
 
 
+class Verbosity(IntEnum):
+    """How much is shown on standard error."""
+
+    QUIET = 0
+    USUAL = 1
+    VERBOSE = 2
+
+
+# Of the command that runs; set anew by each.
+verbosity = Verbosity.USUAL
+
+
 class _Bar:
-    def __init__(self, shown: Progress, task: TaskID) -> None:
+    def __init__(self, terminal: Terminal, shown: Progress, task: TaskID, label: str) -> None:
+        self._terminal, self._label = terminal, label
         self._shown = shown
         self._task = task
+        self._started = time.monotonic()
 
     def advance(self, steps: int = 1) -> None:
         self._shown.advance(self._task, steps)
@@ -38,6 +54,9 @@ class _Bar:
         done = max(task.completed, 1)
         nested = task.description.startswith(" ")
         self._shown.update(self._task, total=done, completed=done, visible=not nested)
+        if verbosity is Verbosity.VERBOSE:
+            seconds = time.monotonic() - self._started
+            self._terminal.note(f"{self._label}: {seconds:.2f} s")
 
 
 class Terminal:
@@ -52,17 +71,18 @@ class Terminal:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not self.console.is_terminal or verbosity is Verbosity.QUIET,
         )
 
     def start(self, label: str, total: int | None = None) -> _Bar:
         # A log has no bars; steps within steps are indented, and would flood it.
         if not self.console.is_terminal and not label.startswith(" "):
             self.note(label)
-        return _Bar(self._progress, self._progress.add_task(label, total=total))
+        return _Bar(self, self._progress, self._progress.add_task(label, total=total), label)
 
     def note(self, text: str) -> None:
-        self.console.print(text, style="dim", soft_wrap=True, markup=False)
+        if verbosity is not Verbosity.QUIET:
+            self.console.print(text, style="dim", soft_wrap=True, markup=False)
 
     def warn(self, text: str) -> None:
         self.console.print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False)

@@ -16,7 +16,6 @@ from hrvit_deploy.options import (
     Group,
     Method,
     Precision,
-    join,
 )
 from hrvit_deploy.pipeline.quality_gate import QualityCriteria
 
@@ -72,18 +71,6 @@ def parse_groups(extra: list[Group] | None, without: list[Group] | None) -> tupl
     """Return the usual kinds of products, with some more and without some."""
     wanted = {*DEFAULT_GROUPS, *(extra or ())} - set(without or ())
     return tuple(group for group in Group if group in wanted)
-
-
-def parse_rest(rest: Precision | None) -> Precision | None:
-    """Return the type of what is not quantized.
-
-    Raises:
-        UsageError: Nothing may be left in that type.
-    """
-    allowed = (Precision.FP16, Precision.FP32)
-    if rest is None or rest in allowed:
-        return rest
-    raise UsageError(f"what is not quantized cannot be {rest}", f"give --rest {join(allowed)}")
 
 
 def parse_criteria(

@@ -108,7 +108,7 @@ def test_a_mean_and_deviation_of_ones_own_are_used(run: Run, folder: Path) -> No
         (("--task", "segment", "--output", "probabilities"), 2, "probabilities", "classmap"),
         (("--opset", "16"), 2, "16", "17"),
         (("--opset", "99"), 1, "99", "--opset"),
-        (("--precision", "int8"), 2, "int8", "build-trt --int8"),
+        (("--precision", "int8"), 2, "int8", "--help"),
         (("--precision", "bf16", "--opset", "20"), 2, "bfloat16", "22"),
         (("--half-io",), 2, "half", "--precision"),
         (("--batch", "many"), 2, "many", "dynamic"),

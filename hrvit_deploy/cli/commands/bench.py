@@ -17,29 +17,36 @@ from hrvit_deploy.runners.spec import InferencePrecision, Provider
 
 def bench(
     artefacts: Annotated[
-        list[Path] | None, typer.Argument(help="By default the newest ONNX in export/.")
+        list[Path] | None,
+        typer.Argument(help="Graphs and plans.", show_default="the newest graph in export/"),
     ] = None,
     against: Annotated[
         str,
         typer.Option(
             "--against",
-            help="The first artefact's network as eager or compile, or that artefact in"
-            " openvino; or several with commas between.",
+            help="Baselines with commas between: the first artefact's network as eager or"
+            " compile, or that artefact in openvino.",
+            show_default="the first artefact",
         ),
     ] = "",
     provider: arg.ProviderName = Provider.CPU,
     inference_precision: arg.InferencePrecisionName = InferencePrecision.F32,
     threads: arg.Threads = None,
     batch: Annotated[
-        int, typer.Option("--batch", min=1, help="Images per run where that is dynamic.")
+        int, typer.Option("--batch", min=1, help="Images per run where the batch is dynamic.")
     ] = 1,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each.")] = 10,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns that each takes.")] = 10,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Timed runs per turn.")] = 10,
     warmup: Annotated[int, typer.Option("--warmup", min=0, help="Untimed runs first.")] = 5,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Also time by operator, and the slowest nodes.")
+        bool,
+        typer.Option(
+            "--profile",
+            help="Time operators and the slowest nodes, too.",
+            show_default="whole runs alone",
+        ),
     ] = False,
-    checkpoint: arg.CheckpointFile = None,
+    checkpoint: arg.MovedCheckpoint = None,
     out: arg.OutDir = Path("bench"),
     as_json: arg.AsJson = False,
 ) -> None:

@@ -14,7 +14,6 @@ from hrvit_deploy.cli.parsing import (
     parse_calibration,
     parse_criteria,
     parse_groups,
-    parse_rest,
 )
 from hrvit_deploy.cli.render import tables
 from hrvit_deploy.errors import UsageError
@@ -35,48 +34,81 @@ from hrvit_deploy.pipeline.stages import ENGINES_DIR
 
 def build_trt(
     model: Annotated[
-        Path | None, typer.Argument(help="ONNX artefact; by default the newest in export/.")
+        Path | None,
+        typer.Argument(help="An .onnx.", show_default="the newest that will do in export/"),
     ] = None,
-    fp32: Annotated[bool, typer.Option("--fp32", help="Products in float32.")] = False,
-    fp16: Annotated[bool, typer.Option("--fp16", help="In float16; the default.")] = False,
-    bf16: Annotated[bool, typer.Option("--bf16", help="In bfloat16.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="In INT8, the rest in float16.")] = False,
-    fp8: Annotated[bool, typer.Option("--fp8", help="In FP8 (E4M3), likewise.")] = False,
+    fp32: Annotated[bool, typer.Option("--fp32", help="Multiply in float32.")] = False,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Multiply in float16: the default.")
+    ] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Multiply in bfloat16.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Multiply in INT8.")] = False,
+    fp8: Annotated[bool, typer.Option("--fp8", help="Multiply in FP8 (E4M3).")] = False,
     backend: arg.BackendName = Backend.AUTO,
     profile: Annotated[
-        str, typer.Option("--profile", help="Smallest, usual, largest batch of a dynamic one.")
+        str,
+        typer.Option(
+            "--profile", help="Least, usual and largest batch of a dynamic graph, in images."
+        ),
     ] = "1,1,8",
     workspace: Annotated[
         int,
-        typer.Option("--workspace", min=0, help="Builder's scratch memory, MiB; 0 is its own."),
+        typer.Option(
+            "--workspace",
+            min=0,
+            help="Scratch memory of the builder, in MiB; 0 leaves it its own limit.",
+        ),
     ] = 0,
     optimization_level: Annotated[
-        int | None, typer.Option("--optimization-level", help="0, a fast build, to 5.")
+        int | None,
+        typer.Option(
+            "--optimization-level",
+            help="Effort of the builder: 0 builds fastest, 5 runs fastest.",
+            show_default="the builder's own",
+        ),
     ] = None,
     timing_cache: Annotated[
-        bool, typer.Option("--timing-cache/--no-timing-cache", help="TensorRT only.")
+        bool,
+        typer.Option(
+            "--timing-cache/--no-timing-cache",
+            help="Keep timings of kernels between builds; TensorRT alone.",
+        ),
     ] = True,
     tf32: Annotated[
         bool, typer.Option("--tf32", help="Let float32 products use TF32.")
     ] = False,
     hardware_compatibility: Annotated[
         HardwareCompatibility,
-        typer.Option("--hardware-compatibility", help="Other GPUs that may run it."),
+        typer.Option("--hardware-compatibility", help="Other GPUs that may run the plan."),
     ] = HardwareCompatibility.NONE,
     version_compatible: Annotated[
-        bool, typer.Option("--version-compatible", help="Let later TensorRT run it.")
+        bool,
+        typer.Option(
+            "--version-compatible", help="Let later versions of TensorRT run the plan."
+        ),
     ] = False,
     compute_capability: Annotated[
         list[str] | None,
-        typer.Option("--compute-capability", help="GPU to build for, as 8.9; RTX; repeatable."),
+        typer.Option(
+            "--compute-capability",
+            help="GPU that TensorRT-RTX builds for, as 8.9; repeatable.",
+            show_default="all it supports",
+        ),
     ] = None,
-    refit: Annotated[bool, typer.Option("--refit", help="Keep weights replaceable.")] = False,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Keep weights replaceable in the plan.")
+    ] = False,
     strip_weights: Annotated[
-        bool, typer.Option("--strip-weights", help="Leave them out, to be refitted.")
+        bool,
+        typer.Option("--strip-weights", help="Leave weights out of the plan, to be refitted."),
     ] = False,
     images: Annotated[
         Path | None,
-        typer.Option("--images", help="To calibrate and compare on; else calib/images/."),
+        typer.Option(
+            "--images",
+            help="Folder, .txt list or .npz of images to calibrate and compare on.",
+            show_default="calib/images/",
+        ),
     ] = None,
     samples: arg.GateImages = None,
     data: arg.DataDir = None,
@@ -86,20 +118,22 @@ def build_trt(
     method: arg.MethodName = None,
     random_data: arg.RandomData = False,
     rest: Annotated[
-        Precision | None,
-        typer.Option("--rest", help="Of INT8 and FP8: all else in fp16, the default, or fp32."),
+        arg.RestPrecision | None,
+        typer.Option(
+            "--rest", help="Type of what INT8 and FP8 leave in float.", show_default="fp16"
+        ),
     ] = None,
     extra: arg.WithGroup = None,
     without: arg.WithoutGroup = None,
     keep: arg.Keep = None,
     auto: arg.Auto = False,
     variant: Annotated[
-        str, typer.Option("--variant", help="Of a quantized graph without a sidecar.")
+        str, typer.Option("--variant", help="Variant of a quantized graph without a sidecar.")
     ] = "b1",
     out: arg.OutDir = ENGINES_DIR,
     as_json: arg.AsJson = False,
 ) -> None:
-    """Build a TensorRT engine and check that its types are those asked for."""
+    """Build a TensorRT engine and check its types."""
     options = BuildOptions(
         precision=_one_precision(fp32=fp32, fp16=fp16, bf16=bf16, int8=int8, fp8=fp8),
         backend=backend,
@@ -127,7 +161,7 @@ def build_trt(
         parse_calibration(method, images, random_data=random_data),
         ranges,
         images,
-        parse_rest(rest) or Precision.FP16,
+        Precision.FP16 if rest is None else Precision(rest),
         auto,
     )
     _check_request(precision, request, says_rest=rest is not None)

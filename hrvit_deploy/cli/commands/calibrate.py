@@ -20,33 +20,33 @@ DEFAULTS = CalibrationOptions()
 
 
 def calibrate(
-    model: Annotated[
-        Path | None, typer.Argument(help="fp32 ONNX artefact; else the newest in export/.")
-    ] = None,
+    model: arg.FloatGraph = None,
     images: Annotated[
         Path | None,
         typer.Option(
             "--images",
-            help="Folder, .txt list or .npz of the images to measure on; else calib/images/.",
+            help="Folder, .txt list or .npz of images to calibrate on.",
+            show_default="calib/images/",
         ),
     ] = None,
     method: Annotated[
         Method, typer.Option("--method", help="How a range is chosen from a histogram.")
     ] = DEFAULTS.method,
     samples: Annotated[
-        int, typer.Option("--samples", min=1, help="Images at most, spread evenly over all.")
+        int,
+        typer.Option(
+            "--samples", min=1, help="Images to calibrate on at most, spread evenly over all."
+        ),
     ] = DEFAULTS.samples,
     percentile: Annotated[
         float | None,
         typer.Option(
             "--percentile",
-            help=f"Of --method percentile: percent kept; by default {DEFAULTS.percentile}.",
+            help="Percent of the values that a range of --method percentile keeps.",
+            show_default=str(DEFAULTS.percentile),
         ),
     ] = None,
-    random_data: Annotated[
-        bool,
-        typer.Option("--random-data", help="Noise in place of images: proves nothing."),
-    ] = False,
+    random_data: arg.RandomData = False,
     out: arg.OutDir = CALIB_DIR,
     as_json: arg.AsJson = False,
 ) -> None:

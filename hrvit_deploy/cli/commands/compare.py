@@ -23,18 +23,27 @@ NAMES = {"miou": "mIoU", "top1": "top-1", "": ""}
 def compare(
     artefacts: Annotated[
         list[Path] | None,
-        typer.Argument(help="Graphs of one network; else the newest in export/ and its kin."),
+        typer.Argument(
+            help="Graphs of one network, size and batch.",
+            show_default="the newest in export/, and all there that go with it",
+        ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Labelled images, for mIoU or top-1.")
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Folder of labelled images, for mIoU or top-1.",
+            show_default="no accuracy",
+        ),
     ] = None,
     samples: Annotated[
-        int | None, typer.Option("--samples", min=1, help="Labelled images at most.")
+        int | None,
+        typer.Option("--samples", min=1, help="Labelled images at most.", show_default="all"),
     ] = None,
     images: arg.ImageFolder = None,
     provider: arg.ProviderName = Provider.CPU,
     inference_precision: arg.InferencePrecisionName = InferencePrecision.F32,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each.")] = 5,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns that each takes.")] = 5,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Timed runs per turn.")] = 5,
     out: arg.OutDir = Path("bench"),
     as_json: arg.AsJson = False,

@@ -31,47 +31,69 @@ class Form(StrEnum):
 def embed(
     form: Annotated[
         Form,
-        typer.Option(
-            "--as", help="A Triton model repository, or a folder that builds or runs by itself."
-        ),
+        typer.Option("--as", help="A Triton model repository, or a program in C++ or Python."),
     ],
     artefact: arg.ArtefactPath = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder to write; else one in embedded/.")
+        Path | None,
+        typer.Option("--out", help="Folder to write.", show_default="one in embedded/"),
     ] = None,
     backend: Annotated[
         TritonBackend | None,
         typer.Option(
-            "--triton-backend", help="Else tensorrt for plans and onnxruntime for graphs."
+            "--triton-backend",
+            help="Triton: backend that runs the artefact.",
+            show_default="tensorrt for plans, onnxruntime for graphs",
         ),
     ] = None,
     device: Annotated[
         Device | None,
-        typer.Option("--device", help="Triton: where it runs; else gpu for plans and cpu."),
+        typer.Option(
+            "--device",
+            help="Triton: where it runs.",
+            show_default="gpu for plans, cpu for graphs",
+        ),
     ] = None,
     max_batch: Annotated[
         int | None,
         typer.Option(
-            "--max-batch", min=0, help="Triton: images in one run of a dynamic batch."
+            "--max-batch",
+            min=0,
+            help="Triton: images in one run of a dynamic batch at most.",
+            show_default="8, a plan's profile, or 4 in OpenVINO",
         ),
     ] = None,
     instances: Annotated[
-        int | None, typer.Option("--instances", min=1, help="Triton: copies; else 1.")
+        int | None,
+        typer.Option(
+            "--instances", min=1, help="Triton: copies of the model.", show_default="1"
+        ),
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option("--threads", min=1, help="Triton: of each copy; else the backend's own."),
+        typer.Option(
+            "--threads",
+            min=1,
+            help="Triton: CPU threads of each copy.",
+            show_default="the backend's own",
+        ),
     ] = None,
     delay_us: Annotated[
         int | None,
         typer.Option(
             "--delay-us",
             min=0,
-            help="Triton: how long requests wait to share a run; else 2000.",
+            help="Triton: microseconds that requests wait to share a run.",
+            show_default="2000",
         ),
     ] = None,
     release: Annotated[
-        str | None, typer.Option("--triton-release", help="Of its container, as YY.MM.")
+        str | None,
+        typer.Option(
+            "--triton-release",
+            help="Triton: release of its container, as YY.MM.",
+            show_default="the one it was written for",
+        ),
     ] = None,
     as_json: arg.AsJson = False,
 ) -> None:

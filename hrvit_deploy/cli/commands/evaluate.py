@@ -33,23 +33,21 @@ def evaluate(
     flip: arg.Flip = False,
     scales: arg.Scales = "1",
     samples: Annotated[
-        int | None, typer.Option("--samples", min=1, help="How many images at most; else all.")
+        int | None, typer.Option("--samples", min=1, help="Images at most.", show_default="all")
     ] = None,
     ignore_index: Annotated[
-        int, typer.Option("--ignore-index", help="A class that is not judged.")
+        int, typer.Option("--ignore-index", help="Index of a class that does not count.")
     ] = 255,
     classes: arg.ClassesName = "",
     runner: arg.RunnerName = Implementation.ARTEFACT,
     provider: arg.ProviderName = Provider.CPU,
     inference_precision: arg.InferencePrecisionName = InferencePrecision.F32,
     threads: arg.Threads = None,
-    checkpoint: arg.CheckpointFile = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder the figures go to.")] = Path(
-        "bench"
-    ),
+    checkpoint: arg.MovedCheckpoint = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("bench"),
     as_json: arg.AsJson = False,
 ) -> None:
-    """Judge an artefact on labelled images: mIoU, or top-1 and top-5."""
+    """Measure mIoU, or top-1 and top-5, on labelled images."""
     from hrvit_deploy.measure.accuracy.evaluate import EvaluateOptions, evaluate_artefact
 
     looked = parse_fit(fit, stride, scales, flip=flip)

@@ -35,7 +35,7 @@ def export(
     num_classes: arg.Classes = None,
     size: arg.Size = None,
     batch: arg.BatchText = "1",
-    precision: arg.PrecisionName = Precision.FP32,
+    precision: arg.PrecisionName = arg.FloatPrecision.FP32,
     opset: arg.Opset = None,
     input_format: arg.InputName = InputFormat.FLOAT_NCHW,
     output_format: arg.OutputName = OutputFormat.LOGITS,
@@ -55,13 +55,14 @@ def export(
     """Export a network to ONNX and compare the graph with eager PyTorch."""
     spec = NetworkSpec(load_variant(variant), task, checkpoint, num_classes, seed)
     if opset is None:
-        opset = BFLOAT16_OPSET if precision is Precision.BF16 else DEFAULT_OPSET
+        narrow = precision is arg.FloatPrecision.BF16
+        opset = BFLOAT16_OPSET if narrow else DEFAULT_OPSET
     # Checked before the network is loaded, which takes seconds.
     options = ExportOptions(
         size=parse_size(size) if size else DEFAULT_SIZE[task or Task.CLASSIFY],
         batch=parse_batch(batch),
         opset=opset,
-        precision=precision,
+        precision=Precision(precision),
         input_format=input_format,
         output_format=output_format,
         half_io=half_io,

@@ -19,7 +19,10 @@ from hrvit_deploy.options import DEFAULT_SIZE, Task, parse_size
 def inspect(
     artefact: Annotated[
         str,
-        typer.Argument(help="An artefact, or a variant such as b1; by default the newest."),
+        typer.Argument(
+            help="An .onnx or .plan, or a variant such as b1.",
+            show_default="the newest graph in export/",
+        ),
     ] = "",
     task: arg.TaskName = None,
     num_classes: arg.Classes = None,

@@ -30,14 +30,15 @@ def predict(
     scales: arg.Scales = "1",
     classes: arg.ClassesName = "",
     alpha: Annotated[
-        float, typer.Option("--alpha", help="How much of the colours, from 0 to 1.")
+        float,
+        typer.Option("--alpha", help="Opacity of the classes' colours in overlays, 0 to 1."),
     ] = 0.5,
     runner: arg.RunnerName = Implementation.ARTEFACT,
     provider: arg.ProviderName = Provider.CPU,
     inference_precision: arg.InferencePrecisionName = InferencePrecision.F32,
     threads: arg.Threads = None,
-    checkpoint: arg.CheckpointFile = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder the pictures go to.")] = Path(
+    checkpoint: arg.MovedCheckpoint = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write pictures to.")] = Path(
         "predictions"
     ),
     as_json: arg.AsJson = False,

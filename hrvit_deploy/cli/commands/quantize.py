@@ -14,7 +14,6 @@ from hrvit_deploy.cli.parsing import (
     parse_calibration,
     parse_criteria,
     parse_groups,
-    parse_rest,
 )
 from hrvit_deploy.cli.render import quantization
 from hrvit_deploy.options import Precision, QuantizeOptions
@@ -25,16 +24,22 @@ from hrvit_deploy.pipeline.stages import EXPORT_DIR
 
 def quantize(
     model: Annotated[
-        Path | None, typer.Argument(help="fp32 or fp16 ONNX; else the newest fp32 one.")
+        Path | None,
+        typer.Argument(
+            help="A float32 or float16 .onnx.",
+            show_default="the newest float32 one in export/",
+        ),
     ] = None,
-    fp8: Annotated[bool, typer.Option("--fp8", help="E4M3 in place of INT8.")] = False,
+    fp8: arg.Fp8 = False,
     ranges: arg.RangesFile = None,
     images: arg.CalibrationImages = None,
     method: arg.MethodName = None,
     random_data: arg.RandomData = False,
     rest: Annotated[
-        Precision | None,
-        typer.Option("--rest", help="Type of all else: fp32 or fp16; else the graph's."),
+        arg.RestPrecision | None,
+        typer.Option(
+            "--rest", help="Type of what is not quantized.", show_default="the graph's"
+        ),
     ] = None,
     extra: arg.WithGroup = None,
     without: arg.WithoutGroup = None,
@@ -47,7 +52,7 @@ def quantize(
     out: arg.OutDir = EXPORT_DIR,
     as_json: arg.AsJson = False,
 ) -> None:
-    """Put INT8 or FP8 around a graph's products and judge what that costs."""
+    """Quantize a graph to INT8 or FP8 and check what that costs in quality."""
     precision = Precision.FP8 if fp8 else Precision.INT8
     request = QuantizeRequest(
         QuantizeOptions(precision, parse_groups(extra, without), tuple(keep or ())),
@@ -55,12 +60,12 @@ def quantize(
         parse_calibration(method, images, random_data=random_data),
         ranges,
         images,
-        parse_rest(rest),
+        None if rest is None else Precision(rest),
         auto,
     )
     with Terminal() as terminal:
         graph = resolve_artefact(model, terminal, Precision.FP32)
-        check_castable(graph, rest)
+        check_castable(graph, request.rest)
         made = quantize_request(graph, request, terminal, out)
         missed = quality_gate.missed(made, request.criteria, terminal)
     quantization.print_quantized(made, as_json=as_json)

@@ -34,14 +34,26 @@ def run(
     images: arg.ImageFolder = None,
     samples: arg.Samples = None,
     backend: arg.BackendName = Backend.AUTO,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of timing.")] = 5,
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=1, help="Turns that each takes when timed.")
+    ] = 5,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Calibrate, quantize and judge; else FP16.")
+        bool,
+        typer.Option(
+            "--int8", help="Multiply in INT8, calibrated and checked.", show_default="in FP16"
+        ),
     ] = False,
-    fp8: Annotated[bool, typer.Option("--fp8", help="Likewise, in FP8 (E4M3).")] = False,
+    fp8: Annotated[
+        bool,
+        typer.Option(
+            "--fp8",
+            help="Multiply in FP8 (E4M3), calibrated and checked.",
+            show_default="in FP16",
+        ),
+    ] = False,
     as_json: arg.AsJson = False,
 ) -> None:
-    """Walk the whole road: export, verify, build an engine, time the graph."""
+    """Export, verify, build an engine and time the graph, in one command."""
     from hrvit_deploy.measure.environment import describe_environment
     from hrvit_deploy.measure.latency.bench import BenchOptions
     from hrvit_deploy.pipeline.run import run_pipeline

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,10 +18,8 @@ from hrvit_deploy.pipeline.stages import CALIB_DIR
 
 
 def sensitivity(
-    model: Annotated[
-        Path | None, typer.Argument(help="fp32 ONNX; else the newest in export/.")
-    ] = None,
-    fp8: Annotated[bool, typer.Option("--fp8", help="E4M3 in place of INT8.")] = False,
+    model: arg.FloatGraph = None,
+    fp8: arg.Fp8 = False,
     ranges: arg.RangesFile = None,
     images: arg.CalibrationImages = None,
     method: arg.MethodName = None,

@@ -19,25 +19,54 @@ from hrvit_deploy.pipeline import stages
 from hrvit_deploy.runners.spec import InferencePrecision, Provider, RunOptions
 
 EAGER = "eager"
+BY_PRECISION = "by precision"
 
 
 def verify(
     artefact: arg.ArtefactPath = None,
     against: Annotated[
-        str, typer.Option("--against", help="Another artefact, or eager: the network itself.")
+        str,
+        typer.Option(
+            "--against",
+            help="Reference: an artefact, or eager for the network in PyTorch.",
+        ),
     ] = EAGER,
     images: arg.ImageFolder = None,
     samples: arg.Samples = None,
-    checkpoint: arg.CheckpointFile = None,
+    checkpoint: arg.MovedCheckpoint = None,
     provider: arg.ProviderName = Provider.CPU,
     inference_precision: arg.InferencePrecisionName = InferencePrecision.F32,
     max_error: Annotated[
-        float | None, typer.Option("--max-error", help="Gate, in deviations of the reference.")
+        float | None,
+        typer.Option(
+            "--max-error",
+            help="Gate: largest error, in standard deviations of the reference.",
+            show_default=BY_PRECISION,
+        ),
     ] = None,
-    mean_error: Annotated[float | None, typer.Option("--mean-error", help="Likewise.")] = None,
-    cosine: Annotated[float | None, typer.Option("--cosine", help="Gate, at least.")] = None,
+    mean_error: Annotated[
+        float | None,
+        typer.Option(
+            "--mean-error",
+            help="Gate: mean error, in standard deviations of the reference.",
+            show_default=BY_PRECISION,
+        ),
+    ] = None,
+    cosine: Annotated[
+        float | None,
+        typer.Option(
+            "--cosine",
+            help="Gate: least cosine of both outputs, 0 to 1.",
+            show_default=BY_PRECISION,
+        ),
+    ] = None,
     agreement: Annotated[
-        float | None, typer.Option("--agreement", help="Gate: share of equal decisions.")
+        float | None,
+        typer.Option(
+            "--agreement",
+            help="Gate: least share of equal decisions, 0 to 1.",
+            show_default=BY_PRECISION,
+        ),
     ] = None,
     as_json: arg.AsJson = False,
 ) -> None:
