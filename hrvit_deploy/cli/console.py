@@ -101,12 +101,12 @@ class Terminal:
 
 
 def print_json(value: Any) -> None:
-    """One object on standard output."""
+    """Print one object on standard output."""
     print(msgspec.json.encode(value, enc_hook=str).decode())  # noqa: T201
 
 
 def print_error(error: HrvitDeployError, *, as_json: bool) -> None:
-    """What went wrong and how to mend it, in one line or one object."""
+    """Print what went wrong and how to fix it, in one line or one object."""
     if as_json:
         print_json({"error": error.message, "hint": error.hint})
         return
@@ -117,7 +117,7 @@ def print_error(error: HrvitDeployError, *, as_json: bool) -> None:
 
 
 def human_bytes(count: float) -> str:
-    """``18.2 MiB``."""
+    """Return ``18.2 MiB``."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -126,7 +126,7 @@ def human_bytes(count: float) -> str:
 
 
 def now() -> str:
-    """This second, in UTC."""
+    """Return this second, in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

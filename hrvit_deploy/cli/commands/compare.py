@@ -99,7 +99,7 @@ def _table(found: Comparison) -> object:
 
 
 def _short(names: list[str]) -> list[str]:
-    """Each name without what it has in common with the one it is made from."""
+    """Shorten each name by what it has in common with the one it is made from."""
     shown = []
     for index, name in enumerate(names):
         bases = (base for base in names[:index] if name.startswith(f"{base}-"))

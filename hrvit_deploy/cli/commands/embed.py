@@ -6,7 +6,7 @@ import re
 import shlex
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -98,16 +98,26 @@ def embed(
     as_json: arg.AsJson = False,
 ) -> None:
     """Write what a service needs of an artefact: for Triton, C++ or Python."""
-    said = {
-        "backend": backend,
-        "device": device,
-        "max_batch": max_batch,
-        "instances": instances,
-        "threads": threads,
-        "delay_us": delay_us,
-        "release": release,
+    usual = TritonOptions()
+    given = {
+        "triton-backend": backend is not None,
+        "device": device is not None,
+        "max-batch": max_batch is not None,
+        "instances": instances is not None,
+        "threads": threads is not None,
+        "delay-us": delay_us is not None,
+        "triton-release": release is not None,
     }
-    options = _triton_options(form, said)
+    _check_form(form, [name for name, is_given in given.items() if is_given])
+    options = TritonOptions(
+        backend=backend,
+        device=device,
+        max_batch=max_batch,
+        instances=usual.instances if instances is None else instances,
+        threads=usual.threads if threads is None else threads,
+        delay_us=usual.delay_us if delay_us is None else delay_us,
+        release=usual.release if release is None else release,
+    )
     with Terminal() as terminal:
         chosen = resolve_artefact(artefact, terminal)
     folder = out or EMBEDDED_DIR / f"{chosen.path.stem}-{form}"
@@ -119,25 +129,21 @@ def embed(
     _show(folder, lines)
 
 
-def _triton_options(form: Form, said: dict[str, Any]) -> TritonOptions:
-    """What was said of Triton.
+def _check_form(form: Form, given: list[str]) -> None:
+    """Refuse options of Triton for another form.
 
     Raises:
-        UsageError: It was said of something else, or cannot be meant.
+        UsageError: Some are given.
     """
-    given = {name: value for name, value in said.items() if value is not None}
     if given and form is not Form.TRITON:
-        names = {"backend": "triton-backend", "release": "triton-release"}
-        first = next(iter(given))
         raise UsageError(
-            f"--{names.get(first, first.replace('_', '-'))} is for --as triton, not {form}",
+            f"--{given[0]} is for --as triton, not {form}",
             "leave it out, or embed --as triton",
         )
-    return TritonOptions(**given)
 
 
 def _write(form: Form, artefact: Artefact, folder: Path, options: TritonOptions) -> list[str]:
-    """Write the folder; the command lines that come next."""
+    """Write the folder and return the command lines that come next."""
     within = f"cd {shlex.quote(str(folder))}"
     match form:
         case Form.TRITON:
@@ -160,7 +166,7 @@ def _write(form: Form, artefact: Artefact, folder: Path, options: TritonOptions)
 
 
 def _readme_commands(readme: Path) -> list[str]:
-    """The lines of its shell blocks, in order."""
+    """Return the lines of its shell blocks, in order."""
     blocks = re.findall(
         r"^```sh\n(.*?)^```$", readme.read_text("utf-8"), re.MULTILINE | re.DOTALL
     )
@@ -168,7 +174,7 @@ def _readme_commands(readme: Path) -> list[str]:
 
 
 def _show(folder: Path, lines: list[str]) -> None:
-    """What was written, and what to run; lines stay whole, to be copied."""
+    """Print what was written and what to run; lines stay whole, to be copied."""
     count = sum(path.is_file() for path in folder.rglob("*"))
     print(f"{folder}/  {count} files; next")  # noqa: T201
     for line in lines:

@@ -33,7 +33,7 @@ def print_evaluation(
     *,
     as_json: bool,
 ) -> None:
-    """An evaluation as a table, and in a file with its confusion matrix."""
+    """Print an evaluation as a table, and write it to a file with its confusion matrix."""
     report = evaluation_report(found, options, artefact)
     save_evaluation(found, report, path)
     if as_json:
@@ -54,7 +54,7 @@ def print_evaluation(
 def evaluation_report(
     found: Evaluation, options: EvaluateOptions, artefact: Artefact
 ) -> dict[str, Any]:
-    """All figures and what they are of, but for the confusion matrix."""
+    """Return all figures and what they are of, but for the confusion matrix."""
     return {
         **found.figures,
         **({"iou": found.iou} if found.iou else {}),
@@ -81,12 +81,12 @@ def save_evaluation(found: Evaluation, report: dict[str, Any], path: Path) -> No
 
 
 def percent(share: float | None) -> str:
-    """``71.42 %``; a dash where there is nothing to divide."""
+    """Return ``71.42 %``, or a dash where there is nothing to divide."""
     return "-" if share is None or math.isnan(share) else f"{share:.2%}".replace("%", " %")
 
 
 def print_predictions(found: Predictions, *, as_json: bool) -> None:
-    """What was seen, image by image."""
+    """Print predictions, image by image."""
     if as_json:
         failed = [{"image": f.image, "error": f.error.message} for f in found.failed]
         print_json({"predictions": [_as_json(made) for made in found.made], "failed": failed})

@@ -19,7 +19,7 @@ TOLD = 12
 
 
 def print_quantized(made: Artefact, *, as_json: bool) -> None:
-    """A new quantized graph: what it is and whether it is good enough."""
+    """Print what a new quantized graph is, and whether its quality suffices."""
     if as_json:
         print_json(
             {
@@ -37,7 +37,7 @@ def print_quantized(made: Artefact, *, as_json: bool) -> None:
 def print_sensitivity(
     found: Sensitivity, path: Path, about: dict[str, Any], *, as_json: bool
 ) -> None:
-    """A table of the worst products; all of them in a file, and a chart beside it.
+    """Print a table of the worst products; write all of them to a file, with a chart beside it.
 
     Args:
         found: The worst first.

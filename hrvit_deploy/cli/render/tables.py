@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 
 def printer() -> Console:
-    """Standard output, as wide as its text when it is not a terminal."""
+    """Return standard output, as wide as its text when it is not a terminal."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=100)
 
 
 def facts(rows: dict[str, str], title: str = "") -> Table:
-    """Names on the left, values on the right."""
+    """Lay out names on the left and values on the right."""
     table = Table(
         box=None, show_header=False, title=title, title_justify="left", pad_edge=False
     )
@@ -54,7 +54,7 @@ def facts(rows: dict[str, str], title: str = "") -> Table:
 
 
 def columns(headings: list[str], rows: list[list[str]], *, numbers: bool = False) -> Table:
-    """A table; with ``numbers``, all columns but the first are set to the right."""
+    """Lay out a table; with ``numbers``, align all columns but the first to the right."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, heading in enumerate(headings):
         right = numbers and index > 0
@@ -65,7 +65,7 @@ def columns(headings: list[str], rows: list[list[str]], *, numbers: bool = False
 
 
 def written(artefact: Artefact) -> dict[str, str]:
-    """What a new artefact is, in a few rows."""
+    """Describe a new artefact in a few rows."""
     manifest = artefact.manifest
     described = manifest.network
     rows = {
@@ -143,7 +143,7 @@ def print_parity(artefact: Artefact, *, as_json: bool) -> None:
 
 
 def quantization(found: Quantization) -> dict[str, str]:
-    """How values were brought to eight bits, in a few rows."""
+    """Describe how values were brought to eight bits, in a few rows."""
     kinds = ", ".join(found.groups) or "as it came"
     rows = {
         str(found.precision): f"{found.products} products ({kinds}), the rest in {found.rest}"
@@ -158,7 +158,7 @@ def quantization(found: Quantization) -> dict[str, str]:
 
 
 def gate(found: Gate) -> dict[str, str]:
-    """The verdict in a row."""
+    """Describe the verdict of a quality gate in a row."""
     verdict = "passed" if found.passed else "FAILED"
     against = "" if found.metric == "agreement" else f" against {found.reference:.4f}"
     return {
@@ -168,7 +168,7 @@ def gate(found: Gate) -> dict[str, str]:
 
 
 def _weights(engine: Engine) -> str:
-    """How many bytes of weights a plan was built from, and how many of them in eight bits."""
+    """Count the bytes of weights a plan was built from, and those of them in eight bits."""
     if not engine.quantized_bytes:
         return human_bytes(engine.weight_bytes)
     return (
@@ -178,12 +178,12 @@ def _weights(engine: Engine) -> str:
 
 
 def counts(numbers: dict[str, int]) -> str:
-    """``528 float16, 1 float32``."""
+    """Return ``528 float16, 1 float32``."""
     return ", ".join(f"{number:,} {name}" for name, number in numbers.items())
 
 
 def parity(found: Parity) -> dict[str, str]:
-    """A comparison and its verdict."""
+    """Describe a comparison and its verdict."""
     rows = {
         "compared": f"with {found.reference} on {found.images} images: "
         + ("passed" if found.passed else f"FAILED: {found.note}")
@@ -202,7 +202,7 @@ def parity(found: Parity) -> dict[str, str]:
 
 
 def number(value: float) -> str:
-    """Six digits near one, two and an exponent far from it."""
+    """Format a number: six digits near one, two and an exponent far from it."""
     return f"{value:.6f}" if 0.01 <= abs(value) <= 1 else f"{value:.1e}"
 
 
@@ -214,7 +214,7 @@ def print_bench(
     profiles: Sequence[Profile] = (),
     as_json: bool,
 ) -> None:
-    """A benchmark as a table, a JSON file and a chart; and where the time goes."""
+    """Print a benchmark and where its time goes; write its JSON and its chart."""
     from hrvit_deploy.report.plots import plot_bench
 
     saved = save_bench(report, folder / f"{name}.json", profiles)
@@ -236,7 +236,7 @@ def print_bench(
 
 
 def operator_table(found: Profile) -> Table:
-    """One row a type of operator, the most expensive first."""
+    """Lay out a row a type of operator, the most expensive first."""
     rows = [
         [row.operator, str(row.nodes), f"{row.time_ms:.2f}", f"{row.share:.1%}"]
         for row in found.operators
@@ -246,7 +246,7 @@ def operator_table(found: Profile) -> Table:
 
 
 def node_table(found: Profile) -> Table:
-    """The slowest nodes, one row each."""
+    """Lay out the slowest nodes, a row each."""
     shares = (node.time_ms / found.nodes_ms for node in found.slowest)
     rows = [
         [node.name, node.operator, f"{node.time_ms:.2f}", f"{share:.1%}"]
@@ -256,7 +256,7 @@ def node_table(found: Profile) -> Table:
 
 
 def bench_table(report: BenchReport) -> Table:
-    """One row a candidate."""
+    """Lay out a row a candidate."""
     rows = []
     for row in report.results:
         if row.error:
@@ -286,7 +286,7 @@ def save_bench(report: BenchReport, path: Path, profiles: Sequence[Profile] = ()
 
 
 def print_run(result: PipelineResult, *, as_json: bool) -> None:
-    """What the whole road made and measured."""
+    """Print what the whole pipeline made and measured."""
     if as_json:
         print_json(
             {
@@ -305,7 +305,7 @@ def print_run(result: PipelineResult, *, as_json: bool) -> None:
 
 
 def description(found: Description) -> None:
-    """An artefact: what it is, what it takes and returns, where it came from."""
+    """Print what an artefact is, takes and returns, and where it came from."""
     network = found.network
     console = printer()
     rows = {
@@ -351,7 +351,7 @@ def _tensor(info: TensorInfo) -> str:
 
 
 def costs(network: Network) -> str:
-    """``19.69 M parameters, 2.78 G multiply-adds``."""
+    """Return ``19.69 M parameters, 2.78 G multiply-adds``."""
     return (
         f"{network.parameters / 1e6:.2f} M parameters,"
         f" {network.multiply_adds / 1e9:.2f} G multiply-adds an image"
@@ -359,7 +359,7 @@ def costs(network: Network) -> str:
 
 
 def variant(found: VariantDescription) -> None:
-    """What a variant costs, and what the deploy form does to it."""
+    """Print what a variant costs, and what the deploy form does to it."""
     network = found.network
     console = printer()
     console.print(
@@ -381,7 +381,7 @@ def variant(found: VariantDescription) -> None:
 
 
 def diagnosis(found: Diagnosis) -> None:
-    """What is installed and what works."""
+    """Print what is installed and what works."""
     marks = {"ok": "ok", "missing": "-", "broken": "BROKEN"}
     console = printer()
     for heading, findings in (

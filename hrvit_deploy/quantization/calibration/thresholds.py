@@ -34,7 +34,7 @@ def threshold(histogram: Histogram, options: CalibrationOptions) -> float:
     """The range by that method: finite, above 0, at most the maximum unless that is tiny.
 
     It is the shortest decimal that float32 reads as the same number, so that files of
-    ranges are short and comparing them shows true differences only.
+    ranges are short and a comparison of them shows true differences only.
     """
     choose: dict[Method, Callable[[Histogram], float]] = {
         Method.ENTROPY: entropy,
