@@ -1,4 +1,4 @@
-"""How many threads are worth starting."""
+"""The number of CPU threads that is worth starting."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def usable_cores() -> int:
-    """Physical cores this process may use: its affinity, within a container's quota.
+    """Return the number of physical cores that this process may use.
 
-    The libraries' own defaults look at the whole machine and start more threads than a
-    pinned or limited process can run; two threads of one core share its multipliers.
+    The affinity of the process limits it, and so does a container's quota. The libraries'
+    own defaults look at the whole machine and start more threads than a pinned or limited
+    process can run. Two threads of one core share its multipliers.
     """
     cpus = _affinity()
     cores = {_siblings(cpu) for cpu in cpus}
@@ -35,7 +36,7 @@ def _siblings(cpu: int) -> str:
 
 
 def _quota() -> int:
-    """Whole cores of a version 2 control group's quota; a large number without one."""
+    """Return a version 2 control group's quota in whole cores; a large number without one."""
     try:
         allowed, period = QUOTA.read_text(encoding="ascii").split()
         return math.ceil(int(allowed) / int(period))

@@ -1,4 +1,4 @@
-"""Whether host arrays are what a graph takes, before any library sees them."""
+"""Checks that host arrays are what a graph takes, before any library sees them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Signature = dict[str, tuple[str, tuple[int | str, ...]]]
 
 
 def check_inputs(inputs: Inputs, signature: Signature) -> dict[str, NDArray[Any]]:
-    """The inputs, contiguous, if they are what the signature says.
+    """Return the inputs as contiguous arrays if they match the signature.
 
     Raises:
-        RunnerError: A name, type or shape differs.
+        RunnerError: A name, a type or a shape differs from the signature.
     """
     if set(inputs) != set(signature):
         raise RunnerError(
@@ -39,23 +39,24 @@ def _check_input(
             f"convert it with .astype({dtype!r})",
         )
     fits = len(array.shape) == len(shape) and all(
-        have == want or (not isinstance(want, int) and have > 0)
-        for have, want in zip(array.shape, shape, strict=True)
+        size == expected or (not isinstance(expected, int) and size > 0)
+        for size, expected in zip(array.shape, shape, strict=True)
     )
     if not fits:
-        wanted = " x ".join(map(str, shape))
+        expected_shape = " x ".join(map(str, shape))
         raise RunnerError(
-            f"{name} has shape {' x '.join(map(str, array.shape))}, the graph takes {wanted}",
+            f"{name} has shape {' x '.join(map(str, array.shape))},"
+            f" the graph takes {expected_shape}",
             "resize the images, or export that size and batch",
         )
     return np.ascontiguousarray(array)
 
 
 def register_bfloat16() -> None:
-    """Teach NumPy the name ``bfloat16``.
+    """Register the type ``bfloat16`` with NumPy.
 
     Raises:
-        MissingDependency: ml_dtypes, which has the type, is not installed.
+        MissingDependency: ml_dtypes, which defines the type, is not installed.
     """
     try:
         import ml_dtypes  # noqa: F401

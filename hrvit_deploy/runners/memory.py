@@ -1,4 +1,4 @@
-"""Memory that nothing holds any more, given back to the system."""
+"""Returns memory that nothing uses any more to the system."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import ctypes
 
 
 def trim() -> None:
-    """Have the C library return what was freed; does nothing where it cannot.
+    """Return freed memory from the C library to the system, where the library can do that.
 
-    glibc keeps freed blocks of up to 32 MiB for itself, so that a process which has run a
-    network, or traced one, goes on holding a gigabyte of its activations. See
+    glibc keeps freed blocks of up to 32 MiB for itself. A process that has run or traced a
+    network therefore goes on holding a gigabyte of its activations. See
     ``man 3 malloc_trim``.
     """
     try:

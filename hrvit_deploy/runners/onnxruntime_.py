@@ -21,7 +21,7 @@ from hrvit_deploy.runners.pool import check_concurrency
 from hrvit_deploy.runners.protocol import Closing, Inputs, NodeTime, Outputs
 from hrvit_deploy.runners.spec import Provider
 
-# First the one asked for, then those its unsupported nodes may fall to.
+# First the requested one, then those that may run the nodes it does not support.
 PROVIDERS = {
     Provider.CPU: ("CPUExecutionProvider",),
     Provider.CUDA: ("CUDAExecutionProvider", "CPUExecutionProvider"),
@@ -49,7 +49,7 @@ NUMPY_TYPES = {
     "tensor(int64)": "int64",
     "tensor(bool)": "bool",
 }
-# Ends the names of what onnxruntime's traces say of a node's own work.
+# Ends the names of the events in onnxruntime's traces that time a node's kernel.
 KERNEL = "_kernel_time"
 BFLOAT16 = "tensor(bfloat16)"
 # onnx.TensorProto.BFLOAT16; NumPy has no such type, so it crosses as an OrtValue.
@@ -57,7 +57,7 @@ BFLOAT16_PROTO = 16
 
 
 class OnnxRuntimeRunner(Closing):
-    """A session on one graph. Threads may share it.
+    """An onnxruntime session on one graph, which threads may share.
 
     Attributes:
         signature: Input name to its type, as a NumPy name, and shape; a string stands
@@ -80,22 +80,22 @@ class OnnxRuntimeRunner(Closing):
 
         Args:
             path: An ``.onnx`` file.
-            provider: Where it runs.
-            threads: On the CPU; None for one per usable physical core.
-            concurrency: Runs at once at most, which share the threads; None for as many
-                as there are callers.
+            provider: The execution provider that runs the graph.
+            threads: Threads on the CPU; None for one per usable physical core.
+            concurrency: The most runs at the same time, which share the threads; None for
+                as many as there are callers.
             optimize: Whether onnxruntime fuses and rewrites the graph first.
-            profiled: Whether it times every node, for :meth:`node_times`.
-            in_order: Whether nodes run as they come in the file, as far as they can, so that
-                it decides what is held in memory.
-            save_memory: Whether memory goes back to the system after each tensor, for outputs
-                that nobody times. An arena keeps all that was ever needed, and grows by
-                doubling.
+            profiled: Whether the session times every node, for :meth:`node_times`.
+            in_order: Whether nodes run in the order of the file as far as possible, so that
+                the file decides which tensors are in memory at the same time.
+            save_memory: Whether each tensor's memory goes back to the system after use, for
+                runs that nobody times. The arena that is used otherwise keeps all memory
+                that was ever needed, and grows by doubling.
 
         Raises:
             MissingDependency: onnxruntime or the provider is not installed.
             RunnerError: The graph cannot be loaded.
-            UsageError: Fewer threads than one, or no runs at once.
+            UsageError: ``threads`` or ``concurrency`` is less than one.
         """
         if threads is not None and threads < 1:
             raise UsageError(f"cannot run on {threads} threads", "give 1 or more")
@@ -116,7 +116,7 @@ class OnnxRuntimeRunner(Closing):
         if self._trace is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(self._trace.name) / "trace")
-        self._turn: contextlib.AbstractContextManager[Any] = (
+        self._run_limit: contextlib.AbstractContextManager[Any] = (
             contextlib.nullcontext()
             if concurrency is None
             else threading.BoundedSemaphore(concurrency)
@@ -141,14 +141,14 @@ class OnnxRuntimeRunner(Closing):
         self._bfloat16 = any(node.type == BFLOAT16 for node in (*inputs, *outputs))
 
     def run(self, inputs: Inputs) -> Outputs:
-        """One batch of host arrays through the graph; see the protocol."""
-        # Held until the end: another thread may close meanwhile.
+        """Run one batch of host arrays through the graph; see :class:`Runner`."""
+        # Keep a reference to it until the end: another thread may close the runner meanwhile.
         session = self._session
         if session is None:
             raise RunnerError(f"{self.name} is closed", "open another runner")
         checked = check_inputs(inputs, self.signature)
         try:
-            with self._turn:
+            with self._run_limit:
                 if self._bfloat16:
                     return self._run_values(session, checked)
                 arrays = session.run(self._output_names, checked)
@@ -160,14 +160,17 @@ class OnnxRuntimeRunner(Closing):
         return dict(zip(self._output_names, arrays, strict=True))
 
     def close(self) -> None:
-        """Free the session; closing twice is harmless."""
+        """Free the session; a second call does nothing."""
         self._session = None
         if self._trace is not None:
             self._trace.cleanup()
             self._trace = None
 
     def node_times(self, inputs: Inputs, runs: int) -> list[NodeTime]:
-        """Run so often, and tell what each node took; once for each runner."""
+        """Run ``runs`` times and return the mean time of each node, in ms.
+
+        A runner can do this once.
+        """
         if self._trace is None:
             raise RunnerError(f"{self.name} is not profiled", "open it with profiled=True")
         for _ in range(runs):
@@ -178,12 +181,14 @@ class OnnxRuntimeRunner(Closing):
         return times
 
     def _run_values(self, session: Any, inputs: dict[str, NDArray[Any]]) -> Outputs:
-        """As :meth:`run`, for graphs whose inputs or outputs NumPy has no type for."""
-        make = self._library.OrtValue
+        """Run a graph that has inputs or outputs of a type that NumPy lacks."""
+        ort_value = self._library.OrtValue
         values = {
-            name: make.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), BFLOAT16_PROTO)
+            name: ort_value.ortvalue_from_numpy_with_onnx_type(
+                array.view(np.uint16), BFLOAT16_PROTO
+            )
             if array.dtype == "bfloat16"
-            else make.ortvalue_from_numpy(array)
+            else ort_value.ortvalue_from_numpy(array)
             for name, array in inputs.items()
         }
         results = session.run_with_ort_values(self._output_names, values)
@@ -194,10 +199,10 @@ class OnnxRuntimeRunner(Closing):
 
 
 def load_library(provider: Provider = Provider.CPU) -> Any:
-    """Import onnxruntime, if it is there with that provider.
+    """Import onnxruntime and check that it was built with the provider.
 
     Raises:
-        MissingDependency: It is not.
+        MissingDependency: onnxruntime cannot be imported, or lacks the provider.
     """
     try:
         import onnxruntime
@@ -205,10 +210,10 @@ def load_library(provider: Provider = Provider.CPU) -> Any:
         raise MissingDependency(
             f"onnxruntime cannot be imported: {_first_line(error)}", INSTALL[provider]
         ) from error
-    wanted = PROVIDERS[provider][0]
-    if wanted not in onnxruntime.get_available_providers():
+    requested = PROVIDERS[provider][0]
+    if requested not in onnxruntime.get_available_providers():
         raise MissingDependency(
-            f"this onnxruntime {onnxruntime.__version__} was built without {wanted}",
+            f"this onnxruntime {onnxruntime.__version__} was built without {requested}",
             INSTALL[provider],
         )
     if provider is not Provider.CPU and hasattr(onnxruntime, "preload_dlls"):
@@ -219,11 +224,11 @@ def load_library(provider: Provider = Provider.CPU) -> Any:
 
 
 def read_trace(path: Path, runs: int) -> list[NodeTime]:
-    """Mean time of each node over the last so many runs of a session's trace.
+    """Return the mean time of each node over the last ``runs`` runs of a session's trace.
 
     Args:
-        path: In the format of Chrome's tracing, as onnxruntime writes it.
-        runs: How many; those before warmed it up.
+        path: The trace in the format of Chrome's tracing, as onnxruntime writes it.
+        runs: The number of runs to count; earlier ones were for warming up.
     """
     events = json.loads(path.read_text(encoding="utf-8"))
     starts = sorted(event["ts"] for event in events if event.get("name") == "model_run")
@@ -251,14 +256,14 @@ def _open(library: Any, path: Path, provider: Provider, options: Any) -> Any:
             "export it again, or update onnxruntime if the graph is newer",
         ) from error
     # A provider whose libraries do not load is dropped with a warning only.
-    wanted = PROVIDERS[provider][0]
-    if wanted not in session.get_providers():
+    requested = PROVIDERS[provider][0]
+    if requested not in session.get_providers():
         raise MissingDependency(
-            f"onnxruntime dropped {wanted}, whose libraries or driver do not load,"
+            f"onnxruntime dropped {requested}, whose libraries or driver do not load,"
             f" and would run on {', '.join(session.get_providers())}",
             INSTALL[provider],
         )
-    # Nor may a failing run fall back to another provider unseen.
+    # A failing run must not fall back to another provider unnoticed either.
     session.disable_fallback()
     return session
 
@@ -275,7 +280,7 @@ def _numpy_name(onnx_type: str) -> str:
 
 
 def _to_numpy(value: Any) -> NDArray[Any]:
-    """A tensor on the host as an array of its own."""
+    """Return a tensor on the host as an array that owns its memory."""
     if value.data_type() != BFLOAT16:
         array: NDArray[Any] = value.numpy()
         return array

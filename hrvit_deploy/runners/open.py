@@ -1,4 +1,4 @@
-"""The right runner for an artefact, or for the network it came from."""
+"""Opens the right runner for an artefact, or for the network it came from."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from hrvit_deploy.runners.spec import Implementation, Provider, RunnerSpec
 def open_runner(spec: RunnerSpec, *, profiled: bool = False) -> Runner:
     """Open the runner that a spec describes.
 
-    In PyTorch, that is the network the artefact came from, in float32, on normalised images;
-    it returns the artefact's own output format. The artefact's file was checked against its
-    hash when the artefact was opened, and is not hashed again.
+    In PyTorch, the runner runs the network the artefact came from, in float32, on normalised
+    images, and returns the artefact's own output format. The artefact's file was checked
+    against its hash when the artefact was opened, and is not hashed again.
 
     Args:
         spec: The artefact and how it is run.
-        profiled: Whether its nodes are to be timed.
+        profiled: Whether the runner is to time its nodes.
 
     Raises:
-        ArtefactError: A plan is not for this GPU.
+        ArtefactError: The artefact is a plan for another GPU or TensorRT version.
         CheckpointError: The weights an eager network needs are gone or changed.
-        MissingDependency: The library, driver or provider is not there.
-        RunnerError: It cannot be opened.
+        MissingDependency: The library, the driver or the provider is missing.
+        RunnerError: The library cannot open the artefact.
     """
     if spec.in_torch:
         return _open_in_torch(spec)
     with tempfile.TemporaryDirectory(prefix="hrvit-deploy-") as folder:
         graph = spec.artefact.path
-        # OpenVINO reads every opset and every type as they are.
+        # OpenVINO reads every opset and every type unchanged.
         if spec.runs_graph and spec.options.provider is not Provider.OPENVINO:
             graph = runnable_graph(spec, Path(folder))
         # Runners have read their files once they are open.
@@ -54,10 +54,10 @@ def _open_in_torch(spec: RunnerSpec) -> Runner:
 
 
 def runnable_graph(spec: RunnerSpec, folder: Path) -> Path:
-    """Return the graph, or where onnxruntime cannot run it as it is, a copy in ``folder``.
+    """Return the graph, or a copy in ``folder`` where onnxruntime cannot run it unchanged.
 
-    Opsets newer than onnxruntime knows are brought down. On a CPU, bfloat16 is emulated,
-    and float16 too with the option ``round_tensors``.
+    In the copy, an opset that is too new for onnxruntime is converted to an older one. On a
+    CPU, bfloat16 is emulated, and float16 too with the option ``round_tensors``.
     """
     artefact = spec.artefact
     graph, precision = artefact.manifest.graph, artefact.manifest.float_type

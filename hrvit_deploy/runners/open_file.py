@@ -1,6 +1,6 @@
-"""Graphs and plans as they lie there, in the runtimes they are for.
+"""Opens graphs and plans unchanged, in the runtimes they are for.
 
-Neither PyTorch nor the onnx package is needed for that.
+This needs neither PyTorch nor the onnx package.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def open_file(
         artefact: A graph or a plan.
         options: How it is run.
         graph: Another graph to run in place of the artefact's.
-        profiled: Whether its nodes are to be timed.
+        profiled: Whether the runner is to time its nodes.
 
     Raises:
-        ArtefactError: A plan is not for this machine.
-        MissingDependency: The library, driver or provider is not there.
-        RunnerError: It cannot be opened.
+        ArtefactError: The artefact is a plan for another GPU or TensorRT version.
+        MissingDependency: The library, the driver or the provider is missing.
+        RunnerError: The library cannot open the artefact.
     """
     if artefact.manifest.kind is Kind.PLAN:
         from hrvit_deploy.runners.tensorrt.runner import TensorRTRunner
@@ -40,7 +40,7 @@ def open_file(
             artefact,
             allow_host_code=options.allow_host_code,
             concurrency=options.concurrency,
-            # A graph's layers cannot be told apart.
+            # Inside a CUDA graph, layers cannot be timed one by one.
             cuda_graphs=options.cuda_graphs and not profiled,
         )
     if options.provider is Provider.OPENVINO:
@@ -60,7 +60,7 @@ def open_file(
         provider=options.provider,
         threads=options.threads,
         concurrency=options.concurrency,
-        # It moves an E4M3 DequantizeLinear past a Transpose that takes no E4M3.
+        # Its optimiser moves an E4M3 DequantizeLinear past a Transpose that takes no E4M3.
         optimize=artefact.manifest.precision is not Precision.FP8,
         profiled=profiled,
         save_memory=options.save_memory,

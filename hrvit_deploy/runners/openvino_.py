@@ -36,7 +36,7 @@ NUMPY_TYPES = {
 
 
 class OpenVinoRunner(Closing):
-    """A graph compiled for the CPU. Threads may share it.
+    """An OpenVINO graph compiled for the CPU, which threads may share.
 
     Attributes:
         signature: Input name to its type, as a NumPy name, and shape; ``?`` stands for a
@@ -56,17 +56,18 @@ class OpenVinoRunner(Closing):
 
         Args:
             path: An ``.onnx`` file.
-            threads: In all; None for one per usable physical core.
-            concurrency: Runs at once at most, which share the threads; None for one, which
-                has them all and answers soonest. Threads that share a runner take turns.
-            precision: What floating products are computed in; narrower tensors are
-                widened to it, and not rounded between.
-            profiled: Whether it times every node, for :meth:`node_times`.
+            threads: Threads in all; None for one per usable physical core.
+            concurrency: The most runs at the same time, which share the threads; None for
+                one, which uses all threads and has the shortest latency. Callers on more
+                threads than that wait for one another.
+            precision: The precision of floating-point products; narrower tensors are
+                widened to it, and not rounded in between.
+            profiled: Whether the runner times every node, for :meth:`node_times`.
 
         Raises:
             MissingDependency: OpenVINO is not installed.
             RunnerError: The graph cannot be loaded.
-            UsageError: Fewer threads than one, or no runs at once.
+            UsageError: ``threads`` or ``concurrency`` is less than one.
         """
         if threads is not None and threads < 1:
             raise UsageError(f"cannot run on {threads} threads", "give 1 or more")
@@ -91,40 +92,47 @@ class OpenVinoRunner(Closing):
             **quantized,
             "version": library.__version__,
         }
-        computed_in = self.settings["inference_precision"]
-        self.name = "openvino-cpu" + ("" if computed_in == "f32" else f"-{computed_in}")
+        inference_precision = self.settings["inference_precision"]
+        suffix = "" if inference_precision == "f32" else f"-{inference_precision}"
+        self.name = f"openvino-cpu{suffix}"
         self.device = Provider.OPENVINO.device
         self._compiled = compiled
         self._requests: Pool[Any] = Pool(self.name, most, self._request, lambda _: None)
         # Friendly names are the graph's own; other names are of tensors merged with these.
         self.signature: Signature = {
-            port.node.friendly_name: (_numpy_name(port.element_type), _shape(port))
-            for port in compiled.inputs
+            node_input.node.friendly_name: (
+                _numpy_name(node_input.element_type),
+                _shape(node_input),
+            )
+            for node_input in compiled.inputs
         }
-        self._places = {name: place for place, name in enumerate(self.signature)}
-        self._output_names = [_output_name(port) for port in compiled.outputs]
+        self._input_indices = {name: index for index, name in enumerate(self.signature)}
+        self._output_names = [_output_name(output) for output in compiled.outputs]
 
     def run(self, inputs: Inputs) -> Outputs:
-        """One batch of host arrays through the graph; see the protocol."""
+        """Run one batch of host arrays through the graph; see :class:`Runner`."""
         with self._requests.taken() as request:
             return self._infer(request, inputs)
 
     def node_times(self, inputs: Inputs, runs: int) -> list[NodeTime]:
-        """Run so often, and tell what each node took that was not merged into another."""
+        """Run ``runs`` times and return the mean time of each executed node, in ms.
+
+        Nodes that OpenVINO merged into others are left out.
+        """
         if not self._profiled:
             raise RunnerError(f"{self.name} is not profiled", "open it with profiled=True")
-        total: dict[tuple[str, str], float] = {}
+        total_s: dict[tuple[str, str], float] = {}
         with self._requests.taken() as request:
             for _ in range(runs):
                 self._infer(request, inputs)
                 for info in request.profiling_info:
                     if info.status == info.Status.EXECUTED:
                         node = (info.node_name, info.node_type)
-                        total[node] = total.get(node, 0.0) + info.real_time.total_seconds()
-        return [NodeTime(*node, 1000 * seconds / runs) for node, seconds in total.items()]
+                        total_s[node] = total_s.get(node, 0.0) + info.real_time.total_seconds()
+        return [NodeTime(*node, 1000 * time_s / runs) for node, time_s in total_s.items()]
 
     def close(self) -> None:
-        """Wait for those who run, and free the graph; closing twice is harmless."""
+        """Wait for runs in progress, and free the graph; a second call does nothing."""
         self._requests.close()
         self._compiled = None
 
@@ -133,29 +141,29 @@ class OpenVinoRunner(Closing):
 
     def _infer(self, request: Any, inputs: Inputs) -> Outputs:
         checked = check_inputs(inputs, self.signature)
-        feed = {self._places[name]: array for name, array in checked.items()}
+        by_index = {self._input_indices[name]: array for name, array in checked.items()}
         try:
-            request.infer(feed, share_inputs=True, share_outputs=True)
+            request.infer(by_index, share_inputs=True, share_outputs=True)
         except Exception as error:
             raise RunnerError(
                 f"OpenVINO failed: {_reason(error)}",
                 "run the graph in onnxruntime, with --provider cpu",
             ) from error
-        # The next run writes into the same tensors: hand out copies.
+        # The next run writes into the same tensors: return copies.
         return {
-            name: _to_numpy(request.get_output_tensor(place))
-            for place, name in enumerate(self._output_names)
+            name: _to_numpy(request.get_output_tensor(index))
+            for index, name in enumerate(self._output_names)
         }
 
 
 def load_library() -> Any:
-    """Import OpenVINO, unreported.
+    """Import OpenVINO without its telemetry.
 
     Raises:
         MissingDependency: It is not installed, or does not load.
     """
     try:
-        with _unreported():
+        with _no_telemetry():
             import openvino
     except ImportError as error:
         raise MissingDependency(
@@ -165,8 +173,8 @@ def load_library() -> Any:
 
 
 @contextmanager
-def _unreported() -> Iterator[None]:
-    """Hide OpenVINO's telemetry, which tells Google Analytics of each import."""
+def _no_telemetry() -> Iterator[None]:
+    """Hide OpenVINO's telemetry, which reports each import to Google Analytics."""
     if TELEMETRY in sys.modules:
         yield
         return
@@ -178,7 +186,7 @@ def _unreported() -> Iterator[None]:
 
 
 def settings(core: Any, compiled: Any) -> dict[str, Any]:
-    """What a compiled graph's speed depends on, as OpenVINO has it."""
+    """Return the settings a compiled graph's speed depends on, as OpenVINO reports them."""
     return {
         "provider": str(Provider.OPENVINO),
         "device": core.get_property(DEVICE, "FULL_DEVICE_NAME").strip(),
@@ -194,7 +202,11 @@ def settings(core: Any, compiled: Any) -> dict[str, Any]:
 def _compile(
     library: Any, core: Any, path: Path, config: dict[str, Any]
 ) -> tuple[Any, dict[str, str]]:
-    """The graph for the CPU, and what its quantized products run in, if it has any."""
+    """Compile the graph for the CPU.
+
+    Returns:
+        The compiled graph, and the type its quantized products run in, if it has any.
+    """
     if not path.is_file():
         raise RunnerError(f"there is no {path}", "check the path, or run hrvit-deploy export")
     quantized: dict[str, str] = {}
@@ -214,36 +226,36 @@ def _compile(
 
 
 def overflows(library: Any, core: Any) -> bool:
-    """Whether OpenVINO's 8-bit products overflow on this CPU.
+    """Return whether OpenVINO's 8-bit products overflow on this CPU.
 
-    Without VNNI an x86 adds pairs of them in 16 bits, which full-range weights exceed
-    (OpenVINO documentation, "Saturation (overflow) issue"); nothing but trying tells.
+    Without VNNI an x86 CPU adds pairs of products in 16 bits, which full-range weights exceed
+    (OpenVINO documentation, "Saturation (overflow) issue"). Only a trial shows it.
     """
     ops, size = library.opset13, 64
-    given = ops.parameter([1, size], np.float32)
+    source = ops.parameter([1, size], np.float32)
     ends = (np.float32(0), np.float32(255)) * 2
     weight = ops.convert(ops.constant(np.full((size, size), 127, np.int8)), "f32")
     scaled = ops.multiply(weight, ops.constant(np.float32(1)))
-    taken = ops.fake_quantize(given, *ends, 256)
-    product = ops.matmul(taken, scaled, transpose_a=False, transpose_b=True)
+    quantized = ops.fake_quantize(source, *ends, 256)
+    product = ops.matmul(quantized, scaled, transpose_a=False, transpose_b=True)
     config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    compiled = core.compile_model(library.Model([product], [given]), DEVICE, config)
-    answer = compiled([np.full((1, size), 255, np.float32)])[0]
-    return not np.allclose(answer, size * 255 * 127, rtol=0.01)
+    compiled = core.compile_model(library.Model([product], [source]), DEVICE, config)
+    output = compiled([np.full((1, size), 255, np.float32)])[0]
+    return not np.allclose(output, size * 255 * 127, rtol=0.01)
 
 
-def _shape(port: Any) -> tuple[int | str, ...]:
-    return tuple(d.get_length() if d.is_static else "?" for d in port.partial_shape)
+def _shape(node_input: Any) -> tuple[int | str, ...]:
+    return tuple(d.get_length() if d.is_static else "?" for d in node_input.partial_shape)
 
 
-def _output_name(port: Any) -> str:
-    """``logits`` of ``logits/sink_port_0``."""
-    name: str = port.node.friendly_name
+def _output_name(output: Any) -> str:
+    """Return the graph's own name of an output: ``logits`` for ``logits/sink_port_0``."""
+    name: str = output.node.friendly_name
     return name.rpartition("/sink_port_")[0] or name
 
 
-def _numpy_name(kind: Any) -> str:
-    name = kind.get_type_name()
+def _numpy_name(element_type: Any) -> str:
+    name = element_type.get_type_name()
     if name not in NUMPY_TYPES:
         raise RunnerError(
             f"the graph takes {name}", f"only {', '.join(NUMPY_TYPES)} can be fed"
@@ -254,16 +266,16 @@ def _numpy_name(kind: Any) -> str:
 
 
 def _to_numpy(tensor: Any) -> NDArray[Any]:
-    """A tensor as an array of its own."""
+    """Return a tensor as an array that owns its memory."""
     array: NDArray[Any] = tensor.data
     if tensor.element_type.get_type_name() == "bf16":
-        # Its bits come under the name of another type of two bytes.
+        # OpenVINO returns its bits as another type of two bytes.
         register_bfloat16()
         array = array.view("bfloat16")
     return array.copy()
 
 
 def _reason(error: BaseException) -> str:
-    """The last line: those before it say where in OpenVINO's source it was raised."""
+    """Return the last line of an error; earlier ones name the place in OpenVINO's source."""
     lines = [line.strip("- ") for line in str(error).splitlines() if line.strip("- ")]
     return lines[-1] if lines else type(error).__name__

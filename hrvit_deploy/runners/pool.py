@@ -1,4 +1,4 @@
-"""What only one thread may use at a time, a few of each, handed out in turn."""
+"""A pool of objects that only one thread may use at a time."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ Item = TypeVar("Item")
 
 
 class Pool(Generic[Item]):
-    """At most so many items, each made when all others are in use.
+    """A limited number of items, each made only when all others are in use.
 
-    The item given back last is handed out first, so that a single caller always gets the
-    same one, warm.
+    The item that was returned last is lent first, so that a single caller always gets the
+    same item, which is warm.
     """
 
     def __init__(
         self, name: str, most: int, make: Callable[[], Item], drop: Callable[[Item], None]
     ) -> None:
-        """Make nothing yet.
+        """Create an empty pool.
 
         Args:
-            name: Of the runner whose items these are, in messages.
-            most: Items at once.
-            make: Another item; never called by two threads at once.
+            name: Name of the runner that owns the pool, for messages.
+            most: The largest number of items.
+            make: Makes another item; two threads never call it at the same time.
             drop: Frees an item.
 
         Raises:
-            UsageError: Fewer than one.
+            UsageError: ``most`` is less than one.
         """
         check_concurrency(most)
         self._name, self._most = name, most
@@ -44,10 +44,10 @@ class Pool(Generic[Item]):
 
     @contextmanager
     def taken(self) -> Iterator[Item]:
-        """An item of one's own until the block ends; waits while all are in use.
+        """Lend an item to the caller until the block ends; wait while all are in use.
 
         Raises:
-            RunnerError: The pool is closed, or was while waiting.
+            RunnerError: The pool is closed, or was closed during the wait.
         """
         item = self._take()
         try:
@@ -58,7 +58,10 @@ class Pool(Generic[Item]):
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Let nobody in, wait for those inside, and free every item; twice is harmless."""
+        """Lend no more items, wait for those in use, and free all.
+
+        A second call does nothing.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -88,10 +91,10 @@ class Pool(Generic[Item]):
 
 
 def check_concurrency(most: int) -> None:
-    """Refuse fewer than one run at a time.
+    """Refuse a concurrency below one.
 
     Raises:
-        UsageError: It is fewer.
+        UsageError: ``most`` is less than one.
     """
     if most < 1:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""The one face of everything that can run the network."""
+"""The interface of everything that can run the network."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ Outputs = dict[str, NDArray[Any]]
 
 
 class Runner(Protocol):
-    """Opens where it is made, runs, closes; a context manager.
+    """A context manager that runs the network; its constructor opens it.
 
     Attributes:
-        name: What it is called in reports, such as ``onnxruntime-cpu``.
+        name: Its name in reports, such as ``onnxruntime-cpu``.
         device: ``cpu`` or ``cuda``.
-        settings: What speed depends on, such as threads and providers, for reports.
+        settings: The settings its speed depends on, such as threads and providers, for
+            reports.
     """
 
     name: str
@@ -28,7 +29,7 @@ class Runner(Protocol):
     settings: dict[str, Any]
 
     def run(self, inputs: Inputs) -> Outputs:
-        """One batch through the network.
+        """Run one batch through the network.
 
         Args:
             inputs: Input name to array, of the shapes and types of the signature.
@@ -37,11 +38,11 @@ class Runner(Protocol):
             Output name to host array.
 
         Raises:
-            RunnerError: Closed, or the inputs do not fit the signature.
+            RunnerError: The runner is closed, or the inputs do not fit the signature.
         """
 
     def close(self) -> None:
-        """Give everything back; closing twice is harmless."""
+        """Free all resources; a second call does nothing."""
 
     def __enter__(self) -> Self: ...
 
@@ -55,12 +56,13 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class NodeTime:
-    """What one node of a graph, or layer of a plan, takes.
+    """The time that one node of a graph, or one layer of a plan, takes.
 
     Attributes:
-        name: As its runtime calls it; what it fused may have other names in the graph.
-        operator: Its type, such as ``Conv``; empty where the runtime tells none.
-        time_ms: Of a run, on average.
+        name: Its name in the runtime; the nodes it was fused from may have other names in the
+            graph.
+        operator: Its type, such as ``Conv``; empty where the runtime reports none.
+        time_ms: Its mean time in one run, in milliseconds.
     """
 
     name: str
@@ -69,21 +71,21 @@ class NodeTime:
 
 
 class Profiling(Runner, Protocol):
-    """A runner that was opened to tell where its time goes; it is slower for that."""
+    """A runner that times its nodes, which makes it slower."""
 
     def node_times(self, inputs: Inputs, runs: int) -> list[NodeTime]:
-        """Run so often, and tell what each node took, in the order they run.
+        """Run ``runs`` times and return the mean time of each node, in the order they run.
 
         Raises:
-            RunnerError: As :meth:`run`, or it was not opened to be profiled.
+            RunnerError: As for :meth:`run`, or the runner was opened without profiling.
         """
 
 
 class Closing:
-    """The context manager half of a runner."""
+    """The context manager methods of a runner, as a base class."""
 
     def close(self) -> None:
-        """Give everything back."""
+        """Free all resources."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""The trained network an artefact came from, answering as the artefact does."""
+"""The trained network an artefact came from, with the artefact's output format."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from hrvit_deploy.trained import find_again
 
 
 def reference_network(manifest: Manifest, checkpoint: str = "") -> Signed:
-    """The network before any rewrite, on normalised float32 images.
+    """Load the network before any rewrite, for normalised float32 images.
 
     Args:
-        manifest: Of any artefact.
-        checkpoint: Where the weights lie now; empty for where they lay at export.
+        manifest: The manifest of any artefact.
+        checkpoint: Path of the weights; empty for their path at export.
 
     Returns:
-        A module that answers in the artefact's own output format.
+        A module whose output has the artefact's own output format.
 
     Raises:
-        CheckpointError: The weights are gone, or are not those of the export.
+        CheckpointError: The weights are missing, or differ from those of the export.
     """
     preparation = replace(manifest.preparation, format=InputFormat.FLOAT_NCHW)
     network = find_again(manifest, checkpoint)

@@ -1,4 +1,4 @@
-"""A narrow graph as onnxruntime can run it on a CPU, rounding wherever the graph does."""
+"""Rewrites a narrow graph so that onnxruntime rounds on a CPU wherever the graph does."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ FLOAT = int(TensorProto.FLOAT)
 
 
 def round_everywhere(model: ModelProto, narrow_type: int) -> ModelProto:
-    """Compute in float32 and round every narrow tensor to its type.
+    """Return a graph that computes in float32 and rounds every narrow tensor to its type.
 
-    On a CPU, onnxruntime has no bfloat16 kernels, and for much of float16 it computes in
-    float32 and drops the roundings between: neither shows what an accelerator would
-    return, nor that a value overflows. Accelerators accumulate products in float32 and
-    round the result, which is what this does.
+    On a CPU, onnxruntime has no bfloat16 kernels. For much of float16 it computes in float32
+    and drops the roundings in between, so its outputs show neither what an accelerator would
+    return nor that a value overflows. Accelerators accumulate products in float32 and round
+    the result, and so does the returned graph.
 
     Args:
         model: A graph typed in ``narrow_type``; its inputs and outputs keep their types.
@@ -49,7 +49,7 @@ def _tensors_of(model: ModelProto, element_type: int) -> set[str]:
 
 
 def _rounded(node: NodeProto, narrow: set[str], narrow_type: int) -> list[NodeProto]:
-    """The node on float32 tensors, its results rounded."""
+    """Return the node on float32 tensors, followed by casts that round its outputs."""
     changed = NodeProto()
     changed.CopyFrom(node)
     changed.input[:] = [_wide(name) if name in narrow else name for name in node.input]

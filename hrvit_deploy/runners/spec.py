@@ -1,4 +1,4 @@
-"""What is to be run and how, as plain values that are checked on any machine."""
+"""Describes what to run and how, as plain values that are checked on any machine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hrvit_deploy.runners.pool import check_concurrency
 
 
 class Provider(StrEnum):
-    """What runs a graph: an execution provider of onnxruntime, or OpenVINO itself.
+    """The runtime of a graph: an execution provider of onnxruntime, or OpenVINO itself.
 
-    For plans and for PyTorch, it says the device.
+    For plans and for PyTorch, it selects the device.
     """
 
     CPU = "cpu"
@@ -30,7 +30,7 @@ class Provider(StrEnum):
 
 
 class InferencePrecision(StrEnum):
-    """What OpenVINO computes floating products in: float32, or as its device likes best."""
+    """The precision of OpenVINO's floating-point products: float32, or the device's choice."""
 
     F32 = "f32"
     DEVICE = "device"
@@ -46,22 +46,23 @@ class Implementation(StrEnum):
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a network is run.
+    """Options of running a network.
 
     Attributes:
-        provider: What runs a graph; a plan takes no choice.
+        provider: The runtime of a graph; a plan has only one.
         implementation: The artefact's own file, or the network it came from in PyTorch.
         threads: CPU threads; None for one per physical core this process may use.
-        concurrency: Runs at once at most; None for what answers one caller soonest: one in
-            OpenVINO, two for a plan, any number in onnxruntime.
-        inference_precision: What OpenVINO computes in; for no other provider.
+        concurrency: The most runs at the same time; None for the number that gives one
+            caller the shortest latency: one in OpenVINO, two for a plan, any number in
+            onnxruntime.
+        inference_precision: The precision of OpenVINO's products; no other provider has it.
         checkpoint: Weights for PyTorch; empty for those the artefact's sidecar names.
-        cuda_graphs: Whether plans capture what runs again as CUDA graphs.
-        allow_host_code: Whether the code that version compatible plans carry may run.
-        save_memory: Whether onnxruntime prefers little memory to speed, for outputs that
-            nobody times.
-        round_tensors: Whether every tensor of a float16 graph is rounded as the graph says
-            where onnxruntime would compute in float32 on a CPU: faithful, and slower.
+        cuda_graphs: Whether plans capture repeated runs as CUDA graphs.
+        allow_host_code: Whether the code inside version compatible plans may run.
+        save_memory: Whether onnxruntime prefers little memory to speed, for runs that nobody
+            times.
+        round_tensors: Whether every tensor of a float16 graph is rounded to float16 where
+            onnxruntime would compute in float32 on a CPU: exact, and slower.
     """
 
     provider: Provider = Provider.CPU
@@ -93,14 +94,14 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class RunnerSpec:
-    """An artefact and how it is run: all that is needed to open a runner.
+    """An artefact and how it is run: all that opening a runner needs.
 
     Attributes:
         artefact: The graph or plan; for PyTorch, the one whose network is built.
         options: How it is run.
-        batch: Images per run where the artefact leaves that open.
-        name: What it is called beside others; by default after its file, or after what
-            computes it.
+        batch: Images per run where the artefact has a dynamic batch.
+        name: Its name in tables; by default that of its file, or of its implementation in
+            PyTorch.
     """
 
     artefact: Artefact
@@ -123,7 +124,7 @@ class RunnerSpec:
 
     @property
     def in_torch(self) -> bool:
-        """Whether PyTorch computes it, not the artefact's file."""
+        """Whether PyTorch runs the network, in place of the artefact's file."""
         return self.options.implementation is not Implementation.ARTEFACT
 
     @property
@@ -148,14 +149,14 @@ class RunnerSpec:
     def emulates(self) -> bool:
         """Whether this is onnxruntime on a CPU, where narrow graphs run in float32.
 
-        Rounding every tensor shows there what an accelerator would return; OpenVINO leaves
+        There, rounding every tensor shows what an accelerator would return. OpenVINO leaves
         such roundings out.
         """
         return self.runs_graph and self.options.provider is Provider.CPU
 
     @property
     def preparation(self) -> Preparation:
-        """How an image becomes the input.
+        """The preparation that turns an image into the input.
 
         PyTorch takes images normalised outside the network, whatever the artefact takes.
         """

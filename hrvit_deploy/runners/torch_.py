@@ -1,4 +1,4 @@
-"""PyTorch networks as they are, and compiled by Inductor."""
+"""PyTorch networks in eager mode, and compiled by Inductor."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ INPUT = "image"
 class EagerRunner(Closing):
     """A network in eager PyTorch.
 
-    It holds the process's number of CPU threads until it is closed: run one at a time
-    where speed is measured.
+    The runner sets the process's number of CPU threads until it is closed. Where speed is
+    measured, only one may be open at a time.
     """
 
     name = "eager"
@@ -34,17 +34,17 @@ class EagerRunner(Closing):
         device: str = "cpu",
         threads: int | None = None,
     ) -> None:
-        """Take the network, which moves to the device and into evaluation mode.
+        """Move the network to the device and put it into evaluation mode.
 
         Args:
             network: Maps one tensor, the prepared images, to one tensor.
-            output: What to call the answer.
+            output: The name of its output.
             device: ``cpu`` or ``cuda``.
-            threads: On the CPU; None for one per usable physical core.
+            threads: Threads on the CPU; None for one per usable physical core.
 
         Raises:
             RunnerError: There is no such device.
-            UsageError: Fewer threads than one.
+            UsageError: ``threads`` is less than one.
         """
         if threads is not None and threads < 1:
             raise UsageError(f"cannot run on {threads} threads", "give 1 or more")
@@ -70,7 +70,7 @@ class EagerRunner(Closing):
         return network
 
     def run(self, inputs: Inputs) -> Outputs:
-        """One batch of host arrays through the network; see the protocol."""
+        """Run one batch of host arrays through the network; see :class:`Runner`."""
         if self._network is None:
             raise RunnerError(f"{self.name} is closed", "open another runner")
         if set(inputs) != {INPUT}:
@@ -82,7 +82,7 @@ class EagerRunner(Closing):
         try:
             # Copying back waits for the device.
             with torch.inference_mode():
-                answer = self._network(image.to(self.device)).cpu()
+                output = self._network(image.to(self.device)).cpu()
         except Exception as error:
             first = str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__
             raise RunnerError(
@@ -90,10 +90,10 @@ class EagerRunner(Closing):
                 f" {first}",
                 "feed images prepared as the artefact's sidecar says",
             ) from error
-        return {self._output: to_array(answer)}
+        return {self._output: to_array(output)}
 
     def close(self) -> None:
-        """Let go of the network and give the threads back; twice is harmless."""
+        """Free the network and restore the number of threads; a second call does nothing."""
         if self._network is None:
             return
         self._network = None
@@ -103,7 +103,7 @@ class EagerRunner(Closing):
 
 
 class CompiledRunner(EagerRunner):
-    """A network compiled by ``torch.compile``, at its first run on each shape."""
+    """A network that ``torch.compile`` compiles at its first run on each shape."""
 
     name = "compile"
 
@@ -113,10 +113,10 @@ class CompiledRunner(EagerRunner):
 
 
 def to_tensor(array: Any) -> Tensor:
-    """A host array as a tensor on the CPU; shares its memory where that is writable.
+    """Return a host array as a tensor on the CPU, which shares writable memory.
 
     Raises:
-        RunnerError: Not an array, or of a type PyTorch has not.
+        RunnerError: ``array`` is no array, or has a type that PyTorch lacks.
     """
     if not isinstance(array, np.ndarray):
         raise RunnerError(f"{INPUT} is a {type(array).__name__}", "give a NumPy array")
@@ -133,7 +133,10 @@ def to_tensor(array: Any) -> Tensor:
 
 
 def to_array(tensor: Tensor) -> NDArray[Any]:
-    """A tensor on the CPU as an array; bfloat16 as the type ml_dtypes adds to NumPy."""
+    """Return a tensor on the CPU as an array.
+
+    bfloat16 becomes the type that ml_dtypes adds to NumPy.
+    """
     tensor = tensor.detach().contiguous()
     if tensor.dtype is not torch.bfloat16:
         array: NDArray[Any] = tensor.numpy()
