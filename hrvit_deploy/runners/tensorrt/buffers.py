@@ -14,7 +14,7 @@ from hrvit_deploy.bindings.cuda_ import Cuda, host_view
 from hrvit_deploy.errors import RunnerError
 from hrvit_deploy.runners.tensorrt.device_array import DeviceArray, device_array
 
-# TensorRT wants its tensors aligned so; every allocation is, a slice of one may not be.
+# The alignment TensorRT needs, in bytes; every allocation has it, a slice of one may not.
 ALIGNMENT = 256
 
 Shape = tuple[int, ...]
@@ -26,7 +26,7 @@ class TensorSpec:
 
     Attributes:
         shape: In elements, -1 where it is dynamic.
-        largest: The largest shape it takes, or returns.
+        largest: The largest shape it takes or has.
     """
 
     name: str
@@ -35,14 +35,14 @@ class TensorSpec:
     largest: Shape
 
     def takes(self, shape: Shape) -> bool:
-        """Whether an array of that shape fits, the batch up to the largest."""
+        """Return whether an array of that shape fits, with a batch up to the largest."""
         return len(shape) == len(self.shape) and all(
             0 < size <= most if fixed == -1 else size == fixed
             for size, fixed, most in zip(shape, self.shape, self.largest, strict=True)
         )
 
     def nbytes(self, shape: Shape) -> int:
-        """Bytes of an array of that shape."""
+        """Return the size of an array of that shape, in bytes."""
         return prod(shape) * self.dtype.itemsize
 
 
@@ -51,61 +51,63 @@ class BoundInput:
     """One input of one run.
 
     Attributes:
+        buffer: The buffer of the input.
         shape: In elements.
-        address: Where on the GPU the plan reads it.
-        source: What is copied there first; None for nothing.
+        address: Address on the GPU at which the plan reads it.
+        source: Address of the data to copy there first; None if there is nothing to copy.
     """
 
-    slot: IOBuffer
+    buffer: IOBuffer
     shape: Shape
     address: int
     source: int | None
 
 
 class IOBuffer:
-    """A port's memory, large enough for the largest batch.
+    """The memory of one input or output, large enough for the largest batch.
 
     Attributes:
+        spec: The input or output.
         device: Address of its memory on the GPU.
         host: Address of its pinned host memory.
     """
 
-    def __init__(self, port: TensorSpec, cuda: Cuda, owned: ExitStack) -> None:
+    def __init__(self, spec: TensorSpec, cuda: Cuda, owned: ExitStack) -> None:
         """Allocate both, until ``owned`` is closed."""
-        self.port, self._cuda = port, cuda
-        nbytes = port.nbytes(port.largest)
+        self.spec, self._cuda = spec, cuda
+        nbytes = spec.nbytes(spec.largest)
         self.device = cuda.malloc(nbytes)
         owned.callback(cuda.free, self.device)
         self.host = cuda.malloc_host(nbytes)
         owned.callback(cuda.free_host, self.host)
 
-    def feed(self, value: Any, stream: int, borrowed: ExitStack) -> BoundInput:
-        """Check an input, and say where the plan finds it.
+    def bind(self, value: Any, stream: int, borrowed: ExitStack) -> BoundInput:
+        """Check an input, and return the address at which the plan reads it.
 
         Args:
-            value: A host array, which is written into the pinned memory; or one on the
-                GPU, which is read where it lies if it is aligned.
-            stream: The run's.
-            borrowed: Gives the array back when it is closed.
+            value: A host array, which is copied into the pinned memory; or an array on the
+                GPU, which the plan reads in place if it is aligned.
+            stream: Handle of the run's stream.
+            borrowed: Releases an array on the GPU when it is closed.
 
         Raises:
-            RunnerError: It does not fit.
+            RunnerError: The array does not fit the input.
         """
-        array = device_array(self.port.name, value, stream)
+        array = device_array(self.spec.name, value, stream)
         if array is not None:
             borrowed.callback(array.release)
             self._check(array.shape, array.dtype)
-            return self._lent(array)
+            return self._bind_device_array(array)
         host = np.asarray(value)
         self._check(host.shape, host.dtype)
         np.copyto(self.view(host.shape), host)
         return BoundInput(self, host.shape, self.device, self.host)
 
     def view(self, shape: Shape) -> NDArray[Any]:
-        """The pinned memory as an array, which the next run writes over."""
-        return host_view(self.host, self.port.dtype, shape)
+        """Return the pinned memory as an array, which the next run overwrites."""
+        return host_view(self.host, self.spec.dtype, shape)
 
-    def _lent(self, array: DeviceArray) -> BoundInput:
+    def _bind_device_array(self, array: DeviceArray) -> BoundInput:
         if array.stream is not None:
             self._cuda.synchronize(array.stream)
         if array.address % ALIGNMENT:
@@ -113,10 +115,10 @@ class IOBuffer:
         return BoundInput(self, array.shape, array.address, None)
 
     def _check(self, shape: Shape, dtype: np.dtype[Any]) -> None:
-        port = self.port
-        if not port.takes(shape) or dtype != port.dtype:
+        spec = self.spec
+        if not spec.takes(shape) or dtype != spec.dtype:
             raise RunnerError(
-                f"input {port.name} is {dtype} {shape}, the plan takes {port.dtype}"
-                f" {port.shape}" + (f" up to {port.largest}" if -1 in port.shape else ""),
+                f"input {spec.name} is {dtype} {shape}, the plan takes {spec.dtype}"
+                f" {spec.shape}" + (f" up to {spec.largest}" if -1 in spec.shape else ""),
                 "prepare it as the sidecar says; hrvit-deploy inspect shows it",
             )

@@ -1,7 +1,7 @@
-"""Whether a plan fits this machine, before anything native opens it.
+"""Checks that a plan fits this machine, before anything native opens it.
 
-A plan runs in the TensorRT version that built it, on the GPUs it was built for; only its
-sidecar tells.
+A plan runs in the TensorRT version that built it, on the GPUs it was built for. Only its
+sidecar names them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ REBUILD = "run hrvit-deploy build-trt again on this machine"
 
 
 def check_opens(artefact: Artefact, *, allow_host_code: bool) -> Engine:
-    """What the plan's sidecar says of it, if it can be run at all.
+    """Check that a plan can be run at all, and return its sidecar's engine entry.
 
     Raises:
-        ArtefactError: No plan, one without weights, or one with code in it that was not
+        ArtefactError: The artefact is no plan, has no weights, or carries code that was not
             allowed to run.
     """
     engine, options = artefact.manifest.engine, artefact.manifest.options
@@ -46,19 +46,19 @@ def check_library(artefact: Artefact, version: str, gpu: Gpu) -> None:
 
     Args:
         artefact: A plan.
-        version: Of the installed library.
-        gpu: The GPU it is to run on.
+        version: Version of the installed library.
+        gpu: The GPU that is to run the plan.
 
     Raises:
-        ArtefactError: It was built by another version, or for other GPUs.
+        ArtefactError: The plan was built by another version, or for other GPUs.
     """
     engine = artefact.manifest.engine
     if engine is None:
         return
     backend = Backend(engine.backend)
-    built, here = release(engine.version), release(version)
+    built_by, installed = release(engine.version), release(version)
     compatible = artefact.manifest.options.get("version_compatible")
-    if here < built if compatible else here != built:
+    if installed < built_by if compatible else installed != built_by:
         raise ArtefactError(
             f"{artefact.path} was built by {TITLE[backend]} {engine.version}, {version} is"
             " installed",

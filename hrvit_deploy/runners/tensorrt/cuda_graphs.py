@@ -1,4 +1,4 @@
-"""Runs captured as CUDA graphs, which launch as a whole what was queued piece by piece."""
+"""Captures runs as CUDA graphs, which launch at once what was queued call by call."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any
 from hrvit_deploy.bindings.cuda_ import Cuda
 from hrvit_deploy.errors import RunnerError
 
-# Of one execution context: its own buffers, and those of a few callers who lend theirs.
+# The graphs of one execution context: for its own buffers and a few callers' arrays.
 MOST_GRAPHS = 8
 ON, OFF = "captured for each shape", "off"
 
 
 class Capturing:
-    """Whether a plan's runs are captured: given up for good once one cannot be.
+    """Whether a plan's runs are captured; the first failed capture ends it for good.
 
     Attributes:
-        on: Whether they are.
+        on: Whether runs are captured.
     """
 
     def __init__(self, settings: dict[str, Any], *, on: bool) -> None:
-        """Start with graphs or without, and keep ``cuda_graphs`` of the settings true."""
+        """Start with or without graphs, and keep ``settings["cuda_graphs"]`` up to date."""
         self.on = on
         self._settings = settings
         self._settings["cuda_graphs"] = ON if on else OFF
         self._lock = threading.Lock()
 
     def give_up(self, error: RunnerError) -> None:
-        """Do without from now on, and tell why, once."""
+        """Capture no more runs, and warn of the reason once."""
         with self._lock:
             if not self.on:
                 return
@@ -43,27 +43,27 @@ class Capturing:
 
 
 class GraphCache:
-    """The graphs of one execution context, by what they read and write.
+    """The graphs of one execution context, by the addresses they read and write.
 
-    What is run for the first time is only run: TensorRT does work then that does not
-    belong into a graph, and inputs that never come again need none. After the second run
-    of the same it is captured, and launched from then on.
+    The first run with a key is queued only: TensorRT does work then that does not belong into
+    a graph, and inputs that never come again need no graph. After the second run with the
+    same key, the run is captured, and later runs launch the graph.
     """
 
     def __init__(self, cuda: Cuda, stream: int, capturing: Capturing) -> None:
         self._cuda, self._stream, self._capturing = cuda, stream, capturing
-        # The least used first; None where a run was seen once.
+        # The least recently used first; None for a key that was run once.
         self._graphs: OrderedDict[Hashable, int | None] = OrderedDict()
 
     def run(self, key: Hashable, queue: Callable[[], None]) -> None:
-        """Have the stream do what ``queue`` queues on it.
+        """Queue a run on the stream, call by call or as a graph.
 
         Args:
-            key: All that changes what is queued, such as addresses.
+            key: Everything that changes the queued work, such as addresses.
             queue: Queues the run on the stream.
 
         Raises:
-            RunnerError: It could not be queued.
+            RunnerError: The run could not be queued.
         """
         graph = self._graphs.get(key)
         if graph is not None:
@@ -78,7 +78,7 @@ class GraphCache:
             self._forget(self._graphs.popitem(last=False)[1])
 
     def close(self) -> None:
-        """Give the graphs back."""
+        """Destroy the graphs."""
         while self._graphs:
             self._forget(self._graphs.popitem()[1])
 

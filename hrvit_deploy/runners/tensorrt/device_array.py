@@ -1,9 +1,9 @@
-"""Arrays that lie on the GPU, whoever made them.
+"""Reads arrays on the GPU from any library.
 
-They tell where through DLPack (Python array API standard, ``__dlpack__``), or through
+Libraries share them through DLPack (Python array API standard, ``__dlpack__``), or through
 ``__cuda_array_interface__``, version 2 or 3 (Numba documentation, "CUDA Array Interface").
-DLPack is asked first: it has the owner's stream waited for, which torch's version of the
-other does not tell.
+DLPack is tried first: it makes the reader's stream wait for the owner's, which torch's
+version of the other does not name.
 """
 
 from __future__ import annotations
@@ -22,17 +22,19 @@ CONTIGUOUS = "copy it first, with .contiguous() in torch or ascontiguousarray in
 
 
 def _nothing() -> None:
-    """What those need who lent nothing."""
+    """Do nothing: the default ``release`` of arrays that need none."""
 
 
 @dataclass(frozen=True)
 class DeviceArray:
-    """A contiguous array in GPU memory, owned by somebody else.
+    """A contiguous array in GPU memory that another library owns.
 
     Attributes:
-        address: Of its first element.
-        stream: Handle of the stream it is written on; None if ours waits for it already.
-        release: To be called once the memory is not read any more.
+        address: Address of its first element.
+        shape: In elements.
+        stream: Handle of the stream it is written on; None if the reader's stream waits for
+            it already.
+        release: Must be called once when the memory is not read any more.
     """
 
     address: int
@@ -43,22 +45,22 @@ class DeviceArray:
 
 
 def device_array(name: str, value: Any, stream: int) -> DeviceArray | None:
-    """What ``value`` tells of itself; None if it does not lie on a GPU.
+    """Return ``value`` as an array on the GPU, or None if it is not on a GPU.
 
     Args:
-        name: Of the input it is for, in messages.
+        name: Name of the input, for messages.
         value: Any array.
-        stream: Handle of the stream it will be read on.
+        stream: Handle of the stream that will read it.
 
     Raises:
-        RunnerError: It is not contiguous in C order, is masked, or lies on another GPU.
+        RunnerError: The array is not contiguous in C order, is masked, or is on another GPU.
     """
-    told = getattr(value, "__dlpack_device__", None)
-    place = tuple(map(int, told())) if told is not None else (dlpack.CPU, 0)
-    if place[0] in (dlpack.CUDA, dlpack.CUDA_MANAGED):
-        if place[1] != 0:
+    dlpack_device = getattr(value, "__dlpack_device__", None)
+    kind, index = map(int, dlpack_device()) if dlpack_device is not None else (dlpack.CPU, 0)
+    if kind in (dlpack.CUDA, dlpack.CUDA_MANAGED):
+        if index != 0:
             raise RunnerError(
-                f"input {name} lies on GPU {place[1]}, the plan runs on GPU 0",
+                f"input {name} lies on GPU {index}, the plan runs on GPU 0",
                 "copy it there, or show this process that GPU alone by CUDA_VISIBLE_DEVICES",
             )
         return _from_dlpack(name, value, stream)
@@ -68,26 +70,26 @@ def device_array(name: str, value: Any, stream: int) -> DeviceArray | None:
 
 def _from_dlpack(name: str, value: Any, stream: int) -> DeviceArray:
     try:
-        taken = dlpack.take(value.__dlpack__(stream=stream))
+        tensor = dlpack.take(value.__dlpack__(stream=stream))
     except (BufferError, RuntimeError) as error:  # what torch says of tensors with gradients
         raise RunnerError(
             f"input {name} cannot be shared: {error}", "give a tensor that needs no gradient"
         ) from error
-    if taken.strides is not None and not _in_order(taken.shape, taken.strides, 1):
-        taken.release()
+    if tensor.strides is not None and not _in_order(tensor.shape, tensor.strides, 1):
+        tensor.release()
         raise RunnerError(
-            f"input {name} is not contiguous in C order (strides {taken.strides} elements)",
+            f"input {name} is not contiguous in C order (strides {tensor.strides} elements)",
             CONTIGUOUS,
         )
-    return DeviceArray(taken.address, taken.shape, taken.dtype, None, taken.release)
+    return DeviceArray(tensor.address, tensor.shape, tensor.dtype, None, tensor.release)
 
 
 def _in_order(shape: tuple[int, ...], strides: tuple[int, ...], unit: int) -> bool:
-    """Whether elements follow on each other; the stride of a single one means nothing."""
+    """Return whether elements are contiguous; the stride of a single one means nothing."""
     expected = contiguous_strides(shape, unit)
     return all(
-        size == 1 or stride == wanted
-        for size, stride, wanted in zip(shape, strides, expected, strict=True)
+        size == 1 or stride == contiguous
+        for size, stride, contiguous in zip(shape, strides, expected, strict=True)
     )
 
 
@@ -107,7 +109,7 @@ def _from_interface(name: str, value: Any, interface: dict[str, Any]) -> DeviceA
 
 
 def contiguous_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Bytes from one element to the next along each axis, in C order."""
+    """Return the strides of a contiguous array in C order, in the unit of ``itemsize``."""
     strides = [itemsize]
     for size in reversed(shape[1:]):
         strides.append(strides[-1] * size)
@@ -115,7 +117,7 @@ def contiguous_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]
 
 
 def typed(typestr: str, value: Any) -> np.dtype[Any]:
-    """The array's type; bfloat16 is a nameless two bytes in this protocol."""
+    """Return the array's type; this protocol has no name for bfloat16, only two bytes."""
     dtype = np.dtype(typestr)
     if dtype.kind == "V" and dtype.itemsize == 2 and "bfloat16" in str(value.dtype):
         return numpy_type("bfloat16")

@@ -1,4 +1,4 @@
-"""Answers that stay on the GPU."""
+"""Outputs that stay on the GPU."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ DEVICE = (dlpack.CUDA, 0)
 class DeviceOutput:
     """An array on the GPU that owns its memory, ready to be read on any stream.
 
-    ``torch.from_dlpack``, ``cupy.asarray`` and their like read it where it lies, and keep
-    it alive. Its memory is freed when nothing refers to it any more, closed runner or not;
-    freeing waits for the GPU, so that nothing queued still reads it.
+    ``torch.from_dlpack``, ``cupy.asarray`` and similar functions read it in place, and keep
+    it alive. Its memory is freed when nothing refers to it any more, whether or not the
+    runner is closed. Freeing waits for the GPU, so that no queued work still reads it.
 
     Attributes:
-        address: Of its first element; contiguous in C order.
+        address: Address of its first element; the array is contiguous in C order.
         shape: In elements.
-        dtype: As NumPy has it.
+        dtype: Its NumPy type.
     """
 
     def __init__(self, cuda: Cuda, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        """Allocate it, with whatever lies there.
+        """Allocate the memory, uninitialised.
 
         Raises:
             RunnerError: The GPU has no more memory.
@@ -37,12 +37,12 @@ class DeviceOutput:
         self.shape, self.dtype = shape, dtype
         self.address = cuda.malloc(self.nbytes)
         self._cuda = cuda
-        # At exit the driver frees all there is, and may be gone before us.
+        # At exit the driver frees all memory, and may be unloaded before this runs.
         weakref.finalize(self, cuda.free, self.address).atexit = False
 
     @property
     def nbytes(self) -> int:
-        """Bytes it takes."""
+        """Its size in bytes."""
         return prod(self.shape) * self.dtype.itemsize
 
     @property
@@ -72,12 +72,12 @@ class DeviceOutput:
         return dlpack.give(self, self.address, self.shape, self.dtype, DEVICE)
 
     def numpy(self) -> NDArray[Any]:
-        """A copy of it on the host."""
-        copied = np.empty(self.shape, self.dtype)
+        """Copy the array to the host."""
+        host = np.empty(self.shape, self.dtype)
         stream = self._cuda.stream()
         try:
-            self._cuda.copy(copied.ctypes.data, self.address, self.nbytes, stream)
+            self._cuda.copy(host.ctypes.data, self.address, self.nbytes, stream)
             self._cuda.synchronize(stream)
         finally:
             self._cuda.destroy_stream(stream)
-        return copied
+        return host

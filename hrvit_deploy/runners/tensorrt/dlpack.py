@@ -1,7 +1,7 @@
-"""Arrays that cross between libraries as DLPack capsules, read and written through ctypes.
+"""Reads and writes DLPack capsules, which pass arrays between libraries, through ctypes.
 
-The structures are those of dlpack.h before version 1.0, which every library still hands
-out to whoever names no version (Python array API standard, ``__dlpack__``).
+The structures are those of dlpack.h before version 1.0, which every library still returns
+when the caller names no version (Python array API standard, ``__dlpack__``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hrvit_deploy.errors import RunnerError
 
 CPU, CUDA, CUDA_MANAGED = 1, 2, 13
 FRESH, USED = b"dltensor", b"used_dltensor"
-# DLDataTypeCode of dlpack.h to how NumPy spells types of that kind.
+# Codes of DLDataTypeCode in dlpack.h, and the NumPy kinds and names of the same types.
 INT, UINT, FLOAT, BFLOAT, BOOL = 0, 1, 2, 4, 6
 CODES = {"i": INT, "u": UINT, "f": FLOAT, "b": BOOL}
 KINDS = {INT: "int", UINT: "uint", FLOAT: "float", BFLOAT: "bfloat"}
@@ -62,7 +62,7 @@ class _Managed(ctypes.Structure):
 
 
 def _python(name: str, result: Any, *arguments: Any) -> Any:
-    """A function of Python's own C interface, told its types; shared with nobody."""
+    """Return a function of Python's C API with its types set, which no other module shares."""
     return ctypes.PYFUNCTYPE(result, *arguments)((name, ctypes.pythonapi))
 
 
@@ -72,7 +72,7 @@ _pointer_of = _python(
 )
 _rename = _python("PyCapsule_SetName", ctypes.c_int, ctypes.py_object, ctypes.c_char_p)
 _new = _python("PyCapsule_New", ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, _Destructor)
-# Of a capsule that is being destroyed: as an object, Python would bring it back to life.
+# For a capsule that is being destroyed: passing it as an object would revive it.
 _is_valid_dying = _python("PyCapsule_IsValid", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)
 _pointer_of_dying = _python(
     "PyCapsule_GetPointer", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p
@@ -80,15 +80,15 @@ _pointer_of_dying = _python(
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What a capsule held.
+class SharedTensor:
+    """The contents of a capsule.
 
     Attributes:
-        address: Of the first element.
+        address: Address of the first element.
         shape: In elements.
-        strides: In elements; None for contiguous in C order.
+        strides: In elements; None for a contiguous array in C order.
         device: Type and index, such as ``(2, 0)`` for the first GPU.
-        release: To be called once, when the memory is not read any more.
+        release: Must be called once, when the memory is not read any more.
     """
 
     address: int
@@ -99,14 +99,15 @@ class Taken:
     release: Callable[[], None]
 
 
-def take(capsule: Any) -> Taken:
-    """What lies in a capsule, which is used up by that.
+def take(capsule: Any) -> SharedTensor:
+    """Take the tensor out of a capsule, which can be done once.
 
     Args:
-        capsule: As ``__dlpack__`` returns it.
+        capsule: The result of ``__dlpack__``.
 
     Raises:
-        RunnerError: It is no DLPack capsule or used already, or NumPy has no such type.
+        RunnerError: ``capsule`` is no DLPack capsule or was used before, or NumPy has no such
+            type.
     """
     if not _is_valid(capsule, FRESH):
         raise RunnerError(
@@ -117,33 +118,33 @@ def take(capsule: Any) -> Taken:
     managed = _Managed.from_address(address)
     tensor = managed.tensor
     axes = range(tensor.ndim)
-    taken = Taken(
+    shared = SharedTensor(
         (tensor.data or 0) + tensor.byte_offset,
         tuple(tensor.shape[axis] for axis in axes),
         tuple(tensor.strides[axis] for axis in axes) if tensor.strides else None,
         _numpy_type(tensor.dtype),
         (tensor.device.type, tensor.device.index),
-        # Some owners need no telling, and have no deleter.
+        # Some owners need no notice, and have no deleter.
         lambda: managed.deleter(address) if managed.deleter else None,
     )
-    # Its own destructor now leaves the memory to us.
+    # The capsule's destructor now leaves the memory to the caller of release.
     _rename(capsule, USED)
-    return taken
+    return shared
 
 
-def _numpy_type(found: _Type) -> np.dtype[Any]:
-    if found.vector_lanes == 1 and found.code == BOOL and found.bits == BITS:
+def _numpy_type(dtype: _Type) -> np.dtype[Any]:
+    if dtype.vector_lanes == 1 and dtype.code == BOOL and dtype.bits == BITS:
         return np.dtype(bool)
-    if found.vector_lanes != 1 or found.code not in KINDS or found.bits % BITS:
+    if dtype.vector_lanes != 1 or dtype.code not in KINDS or dtype.bits % BITS:
         raise RunnerError(
-            f"DLPack type {found.code} of {found.bits} bits in vectors of"
-            f" {found.vector_lanes} has no NumPy type",
+            f"DLPack type {dtype.code} of {dtype.bits} bits in vectors of"
+            f" {dtype.vector_lanes} has no NumPy type",
             "convert the array to the type the sidecar names",
         )
-    return numpy_type(f"{KINDS[found.code]}{found.bits}")
+    return numpy_type(f"{KINDS[dtype.code]}{dtype.bits}")
 
 
-# What was handed out and is still in use, by the address of its structure.
+# The structures that are still in use elsewhere, with their owners, by address.
 _handed_out: dict[int, tuple[Any, ...]] = {}
 
 
@@ -154,13 +155,13 @@ def give(
     dtype: np.dtype[Any],
     device: tuple[int, int],
 ) -> Any:
-    """A capsule of memory that somebody owns, who lives at least as long as its taker.
+    """Return a capsule of an array, and keep the owner of its memory alive.
 
     Args:
-        owner: Kept alive until the taker is done, or the capsule is dropped untaken.
-        address: Of its first element; contiguous in C order.
+        owner: Kept alive until the consumer is done, or the capsule is deleted unused.
+        address: Address of the first element; the array is contiguous in C order.
         shape: In elements.
-        dtype: One that DLPack has.
+        dtype: A type that DLPack has.
         device: Type and index.
 
     Raises:
@@ -177,20 +178,20 @@ def give(
     managed.tensor.dtype = _Type(code, dtype.itemsize * BITS, 1)
     managed.tensor.shape = extents
     managed.deleter = _DELETE
-    place = ctypes.addressof(managed)
-    _handed_out[place] = (managed, extents, owner)
-    return _new(place, FRESH, _DESTROY)
+    structure = ctypes.addressof(managed)
+    _handed_out[structure] = (managed, extents, owner)
+    return _new(structure, FRESH, _DESTROY)
 
 
-def _delete(place: int) -> None:
-    _handed_out.pop(place, None)
+def _delete(structure: int) -> None:
+    _handed_out.pop(structure, None)
 
 
 def _destroy(capsule: int) -> None:
-    # Renamed by its taker, it is the taker's to delete.
+    # A consumer renames the capsule, and then deletes the structure itself.
     if _is_valid_dying(capsule, FRESH):
         _delete(_pointer_of_dying(capsule, FRESH))
 
 
-# Kept for ever: whoever took an array calls them when it likes.
+# Kept for ever: consumers may call them at any time.
 _DELETE, _DESTROY = _Deleter(_delete), _Destructor(_destroy)

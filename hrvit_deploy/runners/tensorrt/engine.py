@@ -1,4 +1,4 @@
-"""A plan opened by its library, which execution contexts are made of."""
+"""A plan opened by its library, which makes execution contexts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from hrvit_deploy.runners.tensorrt.rtx import RtxContexts
 
 
 class Plan:
-    """An engine; threads may share it.
+    """An engine, which threads may share.
 
     Attributes:
         trt: The backend's module.
-        inputs: Names, in the plan's order.
-        outputs: Likewise.
-        scratch_bytes: Of GPU memory that contexts work in; 0 if they bring their own.
-        by_shape: Whether each shape wants a context of its own.
+        inputs: Names of the inputs, in the plan's order.
+        outputs: Names of the outputs, in the plan's order.
+        scratch_bytes: Bytes of GPU memory that a context works in; 0 if contexts allocate
+            their own.
+        context_per_shape: Whether each shape needs a context of its own.
     """
 
     trt: ModuleType
@@ -43,7 +44,7 @@ class Plan:
         """Read the plan.
 
         Raises:
-            RunnerError: The library does not take it.
+            RunnerError: The library cannot open the plan.
         """
         self.trt = trt
         with listening(trt) as log:
@@ -59,19 +60,19 @@ class Plan:
         self._rtx: RtxContexts | None = None
         if backend is Backend.TENSORRT_RTX:
             self._rtx = RtxContexts(trt, self._engine, cuda_graphs=cuda_graphs)
-        self.by_shape = self._rtx is None
+        self.context_per_shape = self._rtx is None
         self.scratch_bytes = 0 if self._rtx else int(self._engine.device_memory_size_v2)
 
     def context(self, scratch: int, log: Log) -> Any:
-        """A new execution context.
+        """Make a new execution context.
 
         Args:
-            scratch: Address of its ``scratch_bytes``, which others may share that do not
-                run meanwhile.
-            log: Tells why, if it cannot be made.
+            scratch: Address of its ``scratch_bytes``; contexts may share them that do not run
+                at the same time.
+            log: The library's errors, for the message if it fails.
 
         Raises:
-            RunnerError: There is no room.
+            RunnerError: The GPU has no room.
         """
         if self._rtx is not None:
             context = self._rtx.make()
@@ -86,28 +87,28 @@ class Plan:
         return context
 
     def shape(self, name: str) -> Shape:
-        """Of an input or output in elements, -1 where it is dynamic."""
+        """Return the shape of an input or output in elements, -1 where it is dynamic."""
         return tuple(self._engine.get_tensor_shape(name))
 
     def largest(self, name: str) -> Shape:
-        """The largest shape an input takes."""
+        """Return the largest shape an input takes."""
         shape = self.shape(name)
         if -1 in shape:
-            _, _, most = self._engine.get_tensor_profile_shape(name, 0)
-            return tuple(most)
+            _, _, largest = self._engine.get_tensor_profile_shape(name, 0)
+            return tuple(largest)
         return shape
 
     def dtype(self, name: str) -> np.dtype[Any]:
-        """Of an input or output."""
+        """Return the type of an input or output."""
         return numpy_type(type_name(self.trt, self._engine.get_tensor_dtype(name)))
 
     def _is_input(self, name: str) -> bool:
         return bool(self._engine.get_tensor_mode(name) == self.trt.TensorIOMode.INPUT)
 
 
-def failed(what: str, log: Log) -> RunnerError:
-    """What the library could not do, with its own reason."""
+def failed(task: str, log: Log) -> RunnerError:
+    """Return the error for what the library could not do, with its own reason."""
     reason = log.error_text() or "the library gave no reason"
     return RunnerError(
-        f"{what}: {reason}", "build the plan again on this machine with hrvit-deploy build-trt"
+        f"{task}: {reason}", "build the plan again on this machine with hrvit-deploy build-trt"
     )

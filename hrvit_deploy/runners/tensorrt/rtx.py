@@ -1,4 +1,4 @@
-"""How TensorRT for RTX runs a plan: it compiles kernels and captures graphs by itself."""
+"""Execution contexts of TensorRT for RTX, which compiles kernels and captures graphs itself."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from typing import Any
 
 
 class RtxContexts:
-    """Makes execution contexts of an engine, which share the kernels compiled for one.
+    """A maker of an engine's execution contexts, which share their compiled kernels.
 
-    The library compiles kernels for a shape at its first runs, and knows when a graph of
-    them can be captured; captures from outside would need a plan built for them
+    The library compiles kernels for a shape at its first runs, and decides itself when a
+    graph of them can be captured. Captures from outside would need a plan built for them
     (TensorRT-RTX documentation, "Working with RTX CUDA Graphs", and release notes of 1.2).
     """
 
     def __init__(self, trt: ModuleType, engine: Any, *, cuda_graphs: bool) -> None:
-        """Take an engine; ``cuda_graphs`` if the library is to capture them."""
-        choices = engine.create_runtime_config()
-        choices.cuda_graph_strategy = (
+        """Configure an engine's contexts; ``cuda_graphs`` lets the library capture graphs."""
+        config = engine.create_runtime_config()
+        config.cuda_graph_strategy = (
             trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             if cuda_graphs
             else trt.CudaGraphStrategy.DISABLED
         )
-        kernels = choices.create_runtime_cache()
-        choices.set_runtime_cache(kernels)
-        # Contexts point to the kernels without keeping them.
-        self._engine, self._choices, self._kernels = engine, choices, kernels
+        kernels = config.create_runtime_cache()
+        config.set_runtime_cache(kernels)
+        # Contexts point to the kernels without keeping them alive.
+        self._engine, self._config, self._kernels = engine, config, kernels
 
     def make(self) -> Any | None:
-        """A context, or None if there is no room for one."""
-        return self._engine.create_execution_context(self._choices)
+        """Make a context; return None if there is no room for one."""
+        return self._engine.create_execution_context(self._config)

@@ -18,18 +18,18 @@ from hrvit_deploy.runners.tensorrt.device_output import DeviceOutput
 from hrvit_deploy.runners.tensorrt.engine import Plan
 from hrvit_deploy.runners.tensorrt.execution import Execution
 
-# While one run computes, another copies; more take memory for little.
+# While one run computes, another copies; more than two cost memory and gain little.
 CONTEXTS = 2
 BY_ITSELF = "as TensorRT-RTX sees fit"
 
 
 class TensorRTRunner(Closing):
-    """A plan, opened on the first GPU. Threads may share it.
+    """A plan opened on the first GPU, which threads may share.
 
-    Inputs are host arrays, or arrays on the GPU that speak DLPack or
-    ``__cuda_array_interface__`` (torch, CuPy, PyCUDA), which are read where they lie; with
-    PyCUDA, its context must be current when the runner opens and runs. Outputs are host
-    arrays of the caller's own, or stay on the GPU.
+    Inputs are host arrays, or arrays on the GPU that support DLPack or
+    ``__cuda_array_interface__`` (torch, CuPy, PyCUDA), which are read in place. With PyCUDA,
+    its context must be current when the runner opens and runs. Outputs are host arrays that
+    the caller owns, or stay on the GPU.
 
     Attributes:
         name: ``tensorrt`` or ``tensorrt-rtx``.
@@ -51,11 +51,11 @@ class TensorRTRunner(Closing):
 
         Args:
             artefact: A plan.
-            allow_host_code: Run the code a version compatible plan carries; only for
-                plans one trusts.
-            concurrency: Runs at once at most, each with memory of its own from when it is
-                first needed; None for two.
-            cuda_graphs: Capture what runs again as a CUDA graph.
+            allow_host_code: Whether to run the code that a version compatible plan carries;
+                only for plans from a trusted source.
+            concurrency: The most runs at the same time, each with memory of its own, which is
+                allocated when it is first needed; None for two.
+            cuda_graphs: Whether to capture repeated runs as CUDA graphs.
             trt: The backend's module; loaded if not given.
             cuda: The CUDA runtime; loaded if not given.
 
@@ -63,14 +63,16 @@ class TensorRTRunner(Closing):
             ArtefactError: The plan is for another TensorRT version or another GPU, or has
                 no weights.
             MissingDependency: TensorRT or cuda-python is not installed.
-            RunnerError: No GPU, or the plan cannot be opened.
-            UsageError: No runs at once.
+            RunnerError: There is no GPU, or the plan cannot be opened.
+            UsageError: ``concurrency`` is less than one.
         """
-        built = check_opens(artefact, allow_host_code=allow_host_code)
-        backend = Backend(built.backend)
-        self.name, self.device = built.backend, "cuda"
+        engine = check_opens(artefact, allow_host_code=allow_host_code)
+        backend = Backend(engine.backend)
+        self.name, self.device = engine.backend, "cuda"
         most = CONTEXTS if concurrency is None else concurrency
-        self._pool: Pool[Execution] = Pool(self.name, most, self._lane, Execution.close)
+        self._pool: Pool[Execution] = Pool(
+            self.name, most, self._new_execution, Execution.close
+        )
         trt = trt if trt is not None else tensorrt_.load(backend)
         self._cuda = cuda if cuda is not None else Cuda()
         version = tensorrt_.version_of(trt)
@@ -84,45 +86,45 @@ class TensorRTRunner(Closing):
         self._plan: Plan | None = Plan(
             trt, artefact, backend, allow_host_code=allow_host_code, cuda_graphs=cuda_graphs
         )
-        # One at once: what cannot run is told when it is opened.
+        # Make the first now: a plan that cannot run must fail when it is opened.
         with self._pool.taken():
             pass
 
     def run(self, inputs: Inputs) -> Outputs:
-        """One batch through the plan.
+        """Run one batch through the plan.
 
         Args:
             inputs: Input name to host or device array.
 
         Raises:
-            RunnerError: Closed, the inputs do not fit, or the GPU failed.
+            RunnerError: The runner is closed, the inputs do not fit, or the GPU failed.
         """
         with self._pool.taken() as execution:
             self._check_names(inputs)
             return execution.run(inputs)
 
     def run_on_device(self, inputs: Inputs) -> dict[str, DeviceOutput]:
-        """One batch through the plan; the answers stay on the GPU, and own their memory.
+        """Run one batch through the plan; the outputs stay on the GPU, and own their memory.
 
         Raises:
-            RunnerError: As :meth:`run`.
+            RunnerError: As for :meth:`run`.
         """
         with self._pool.taken() as execution:
             self._check_names(inputs)
             return execution.run_on_device(inputs)
 
     def node_times(self, inputs: Inputs, runs: int) -> list[NodeTime]:
-        """Run so often, and tell what each layer took."""
+        """Run ``runs`` times and return the mean time of each layer, in ms."""
         with self._pool.taken() as execution:
             self._check_names(inputs)
             return execution.node_times(inputs, runs)
 
     def close(self) -> None:
-        """Wait for those who run, and give everything back; closing twice is harmless."""
+        """Wait for runs in progress, and free all resources; a second call does nothing."""
         self._pool.close()
         self._plan = None
 
-    def _lane(self) -> Execution:
+    def _new_execution(self) -> Execution:
         assert self._plan is not None  # the pool is closed before the plan
         return Execution(self._plan, self._cuda, self._capturing)
 
@@ -137,7 +139,7 @@ class TensorRTRunner(Closing):
 
 
 def settings(artefact: Artefact, version: str, gpu: Gpu) -> dict[str, Any]:
-    """What the plan's speed depends on, for reports."""
+    """Return what the plan's speed depends on, for reports."""
     return {
         "precision": str(artefact.manifest.precision),
         "version": version,
