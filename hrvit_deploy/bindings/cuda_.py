@@ -23,11 +23,13 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Gpu:
-    """The first GPU: what a plan depends on.
+    """The properties of the first GPU that a plan depends on.
 
     Attributes:
         compute_capability: Such as ``8.9``.
-        driver: Of the driver if the system tells it, and the newest CUDA it runs.
+        driver: The driver's version where the system reports it, and the newest CUDA version
+            it runs.
+        memory_mib: Its memory, in MiB.
     """
 
     name: str
@@ -36,7 +38,7 @@ class Gpu:
     memory_mib: int
 
     def runs(self, capabilities: tuple[str, ...]) -> bool:
-        """Whether it is among those GPUs; ``12.0+`` stands for 12.0 and all later."""
+        """Return whether the GPU has one of these; ``12.0+`` stands for 12.0 and all later."""
         own = _numbers(self.compute_capability)
         return any(
             own >= _numbers(listed[:-1]) if listed.endswith("+") else own == _numbers(listed)
@@ -46,7 +48,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Survey:
-    """The GPU there is, or why there is none and what to do."""
+    """The GPU that was found, or the reason why there is none and a hint."""
 
     gpu: Gpu | None = None
     reason: str = ""
@@ -54,7 +56,7 @@ class Survey:
 
 
 def gpu() -> Gpu | None:
-    """The first GPU, None where there is none; :func:`survey` says why."""
+    """Return the first GPU, or None where there is none; :func:`survey` gives the reason."""
     return survey().gpu
 
 
@@ -67,26 +69,27 @@ def survey() -> Survey:
 
 
 def describe(cuda: Cuda) -> Gpu:
-    """Name, compute capability, driver and memory of the first GPU.
+    """Return name, compute capability, driver and memory of the first GPU.
 
     Raises:
-        RunnerError: No driver, or no GPU.
+        RunnerError: There is no driver, or no GPU.
     """
     runtime = cuda.runtime
     if not cuda.checked("count GPUs", runtime.cudaGetDeviceCount()):
         raise RunnerError("the NVIDIA driver finds no GPU", "make one visible to this process")
-    found = cuda.checked("read the GPU's properties", runtime.cudaGetDeviceProperties(0))
+    properties = cuda.checked("read the GPU's properties", runtime.cudaGetDeviceProperties(0))
     version = cuda.checked("read the driver's version", runtime.cudaDriverGetVersion())
+    name = properties.name
     return Gpu(
-        name=found.name.decode() if isinstance(found.name, bytes) else str(found.name),
-        compute_capability=f"{found.major}.{found.minor}",
+        name=name.decode() if isinstance(name, bytes) else str(name),
+        compute_capability=f"{properties.major}.{properties.minor}",
         driver=f"{_kernel_driver()}CUDA {version // 1000}.{version % 1000 // 10}",
-        memory_mib=found.totalGlobalMem // MIB,
+        memory_mib=properties.totalGlobalMem // MIB,
     )
 
 
 class Cuda:
-    """The CUDA runtime, each call checked.
+    """The CUDA runtime, with each call checked.
 
     Attributes:
         runtime: ``cuda.bindings.runtime``, or a stand-in with its calls.
@@ -96,7 +99,7 @@ class Cuda:
         self.runtime = runtime if runtime is not None else _runtime()
 
     def checked(self, task: str, result: tuple[Any, ...]) -> Any:
-        """The value of a call's ``(status, value)``; None where it has only a status.
+        """Return the value of a call's ``(status, value)``, or None for a status alone.
 
         Raises:
             RunnerError: The status is not success.
@@ -109,86 +112,86 @@ class Cuda:
         raise RunnerError(f"CUDA could not {task}: {text}", self._hint(status))
 
     def malloc(self, nbytes: int) -> int:
-        """Address of so many bytes on the GPU."""
+        """Allocate ``nbytes`` bytes on the GPU, and return their address."""
         task = f"allocate {nbytes} bytes on the GPU"
         return int(self.checked(task, self.runtime.cudaMalloc(max(nbytes, 1))))
 
     def free(self, address: int) -> None:
-        """Give GPU memory back."""
+        """Free GPU memory."""
         self.checked("free GPU memory", self.runtime.cudaFree(address))
 
     def malloc_host(self, nbytes: int) -> int:
-        """Address of so many bytes of pinned host memory, which copies need not stage."""
+        """Allocate pinned host memory, which copies need not stage, and return its address."""
         task = f"pin {nbytes} bytes of host memory"
         return int(self.checked(task, self.runtime.cudaMallocHost(max(nbytes, 1))))
 
     def free_host(self, address: int) -> None:
-        """Give pinned memory back."""
+        """Free pinned memory."""
         self.checked("free pinned memory", self.runtime.cudaFreeHost(address))
 
     def copy(self, target: int, source: int, nbytes: int, stream: int) -> None:
-        """Queue a copy between any two addresses; which side is which, CUDA knows."""
+        """Queue a copy between any two addresses; CUDA infers which of them are on the GPU."""
         kind = self.runtime.cudaMemcpyKind.cudaMemcpyDefault
         result = self.runtime.cudaMemcpyAsync(target, source, nbytes, kind, stream)
         self.checked(f"copy {nbytes} bytes", result)
 
     def stream(self) -> int:
-        """A new stream's handle."""
+        """Create a stream, and return its handle."""
         return int(self.checked("create a stream", self.runtime.cudaStreamCreate()))
 
     def synchronize(self, stream: int) -> None:
-        """Wait for all that the stream was given."""
+        """Wait for all work queued on the stream."""
         self.checked("finish the work queued", self.runtime.cudaStreamSynchronize(stream))
 
     def destroy_stream(self, stream: int) -> None:
-        """Give a stream back."""
+        """Destroy a stream."""
         self.checked("destroy a stream", self.runtime.cudaStreamDestroy(stream))
 
     def capture(self, stream: int, work: Callable[[], None]) -> int:
-        """What the work queues on the stream, as a graph to launch; nothing of it runs yet.
+        """Capture what ``work`` queues on the stream as a graph, without running it.
 
         Args:
-            stream: Where the work queues.
-            work: Queues; it may neither wait for the stream nor allocate.
+            stream: Handle of the stream.
+            work: Queues work on the stream; it may neither wait for the stream nor allocate.
 
         Returns:
             Handle of the graph, for :meth:`launch` and :meth:`destroy_graph`.
 
         Raises:
-            RunnerError: The work failed, or something in it cannot be captured; the stream
-                takes work again.
+            RunnerError: The work failed, or something in it cannot be captured; the stream can
+                be used again.
         """
         try:
             return self._capture(stream, work)
         except BaseException:
-            # Else the next call would be told of it.
+            # Otherwise the next call would return this error.
             self.runtime.cudaGetLastError()
             raise
 
     def launch(self, graph: int, stream: int) -> None:
-        """Queue all that a graph holds."""
+        """Queue all work of a graph."""
         self.checked("launch a graph", self.runtime.cudaGraphLaunch(graph, stream))
 
     def destroy_graph(self, graph: int) -> None:
-        """Give a graph back."""
+        """Destroy a graph."""
         self.checked("destroy a graph", self.runtime.cudaGraphExecDestroy(graph))
 
     def _capture(self, stream: int, work: Callable[[], None]) -> int:
         runtime = self.runtime
-        # Other threads may allocate meanwhile: only this one's calls count.
+        # Other threads may allocate meanwhile: only this thread's calls are captured.
         mode = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self.checked("begin a capture", runtime.cudaStreamBeginCapture(stream, mode))
         try:
             work()
         except BaseException:
-            status, half = runtime.cudaStreamEndCapture(stream)
+            status, unfinished = runtime.cudaStreamEndCapture(stream)
             if status == runtime.cudaError_t.cudaSuccess:
-                runtime.cudaGraphDestroy(half)
+                runtime.cudaGraphDestroy(unfinished)
             raise
         graph = self.checked("end a capture", runtime.cudaStreamEndCapture(stream))
         try:
-            made = runtime.cudaGraphInstantiate(graph, 0)
-            return int(self.checked("make a graph of what was captured", made))
+            instance = runtime.cudaGraphInstantiate(graph, 0)
+            return int(self.checked("make a graph of what was captured", instance))
         finally:
             runtime.cudaGraphDestroy(graph)
 
@@ -202,7 +205,7 @@ class Cuda:
 
 
 def host_view(address: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """The host memory at that address as an array, which does not own it."""
+    """Return the host memory at that address as an array, which does not own it."""
     nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     memory = (ctypes.c_uint8 * nbytes).from_address(address)
     view: NDArray[Any] = np.ctypeslib.as_array(memory).view(dtype)
@@ -218,7 +221,7 @@ def _runtime() -> Any:
 
 
 def _kernel_driver() -> str:
-    """``580.82.07, `` as the kernel module tells it; empty where it does not."""
+    """Return the kernel module's version as ``580.82.07, ``; empty where it is not reported."""
     try:
         match = re.search(r"\s(\d{3}\.[\d.]+)\s", DRIVER_FILE.read_text())
     except OSError:

@@ -1,4 +1,4 @@
-"""TensorRT's data types by the names numpy and sidecars use."""
+"""Names of TensorRT's data types, as numpy and sidecars use them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hrvit_deploy.errors import MissingDependency
 
 
 def type_name(trt: ModuleType, dtype: Any) -> str:
-    """``float16`` for ``DataType.HALF``; the lower-case member name for rarer types."""
+    """Return ``float16`` for ``DataType.HALF``; rarer types give their name in lower case."""
     names = {
         trt.DataType.FLOAT: "float32",
         trt.DataType.HALF: "float16",
@@ -28,10 +28,10 @@ def type_name(trt: ModuleType, dtype: Any) -> str:
 
 
 def numpy_type(name: str) -> np.dtype[Any]:
-    """The numpy type of that name.
+    """Return the numpy type of that name.
 
     Raises:
-        MissingDependency: The type is one that ml_dtypes adds, and it is not installed.
+        MissingDependency: ml_dtypes adds this type, and is not installed.
     """
     try:
         return np.dtype(name)

@@ -1,7 +1,7 @@
-"""What a TensorRT library says while it works.
+"""Collects the messages a TensorRT library logs while it works.
 
-The library keeps the first logger it is given for the whole process and ignores later
-ones, so there is one per library, and listeners come and go.
+The library keeps the first logger it gets for the whole process and ignores later ones. So
+there is one logger per library, and listeners are added and removed.
 """
 
 from __future__ import annotations
@@ -16,39 +16,42 @@ from typing import Any
 
 @dataclass
 class Log:
-    """Warnings and errors heard while listening, in order."""
+    """Warnings and errors that were logged while listening, in order."""
 
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     def error_text(self) -> str:
-        """The errors as one line; the echo of an absent driver only if there is no other."""
+        """Return the errors as one line.
+
+        The echoes of an absent driver are left out, unless there is no other error.
+        """
         lines = [one_line(text) for text in self.errors]
-        telling = [line for line in lines if "catchCudaError" not in line]
-        return "; ".join(dict.fromkeys(telling or lines))
+        informative = [line for line in lines if "catchCudaError" not in line]
+        return "; ".join(dict.fromkeys(informative or lines))
 
 
 def one_line(text: str) -> str:
-    """A message without its line breaks and indents."""
+    """Return a message without its line breaks and indents."""
     return " ".join(text.split())
 
 
 @contextmanager
 def listening(trt: ModuleType) -> Iterator[Log]:
-    """Collect what the library says until the block ends."""
+    """Collect what the library logs until the block ends."""
     log = Log()
     listeners = logger(trt).listeners
     listeners.append(log)
     try:
         yield log
     finally:
-        # By identity: two silent logs are equal.
+        # By identity: two empty logs are equal.
         listeners[:] = [other for other in listeners if other is not log]
 
 
 @functools.cache
 def logger(trt: ModuleType) -> Any:
-    """The library's one logger, to be passed wherever it asks for one."""
+    """Return the library's one logger, to be passed wherever the library takes one."""
 
     class Recorder(trt.ILogger):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
@@ -56,7 +59,7 @@ def logger(trt: ModuleType) -> Any:
             self.listeners: list[Log] = []
 
         def log(self, severity: Any, msg: str) -> None:
-            # Millions of verbose lines may come, from several threads: sort out first.
+            # Millions of verbose lines may come, from several threads: drop them first.
             if severity in (trt.ILogger.VERBOSE, trt.ILogger.INFO):
                 return
             for log in tuple(self.listeners):

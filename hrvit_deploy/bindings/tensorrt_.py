@@ -34,7 +34,7 @@ TITLE = {Backend.TENSORRT: "TensorRT", Backend.TENSORRT_RTX: "TensorRT-RTX"}
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a backend's library loads here: a version, or a reason and a hint."""
+    """The version of a backend's library that loads here, or a reason and a hint."""
 
     backend: Backend
     version: str = ""
@@ -43,19 +43,19 @@ class Availability:
 
     @property
     def available(self) -> bool:
-        """Whether it loaded, in a version this package knows."""
+        """Whether the library loaded, in a version this package supports."""
         return bool(self.version)
 
 
 def load(backend: Backend) -> ModuleType:
-    """The backend's Python module, its native libraries loaded.
+    """Import the backend's Python module and its native libraries.
 
     Args:
-        backend: TENSORRT or TENSORRT_RTX; AUTO is for ``engines.backends`` to decide.
+        backend: TENSORRT or TENSORRT_RTX; ``engines.backends`` resolves AUTO.
 
     Raises:
-        MissingDependency: Not installed, a native library is missing, or its version is
-            not one this package was checked against.
+        MissingDependency: The backend is not installed, a native library is missing, or this
+            package was not checked against its version.
     """
     module = _import(backend)
     version = version_of(module)
@@ -70,7 +70,7 @@ def load(backend: Backend) -> ModuleType:
 
 
 def availability(backend: Backend) -> Availability:
-    """Whether the backend loads here, without raising."""
+    """Return whether the backend loads here, without raising."""
     try:
         return Availability(backend, version=version_of(load(backend)))
     except MissingDependency as error:
@@ -78,19 +78,19 @@ def availability(backend: Backend) -> Availability:
 
 
 def version_of(module: ModuleType) -> str:
-    """Version of a loaded library, such as ``10.16.1.11``; packaging suffixes left out."""
+    """Return a loaded library's version, such as ``10.16.1.11``, without packaging suffixes."""
     version = getattr(module, "__version__", None) or _installed_version(module)
     return dotted(release(str(version)))
 
 
 def release(version: str) -> tuple[int, ...]:
-    """``(10, 13, 3, 9)`` for ``"10.13.3.9.post1"``; empty for what is no version."""
+    """Return ``(10, 13, 3, 9)`` for ``"10.13.3.9.post1"``; empty for what is no version."""
     match = re.match(r"\d+(\.\d+)*", version)
     return tuple(map(int, match[0].split("."))) if match else ()
 
 
 def dotted(numbers: tuple[int, ...]) -> str:
-    """``"10.13"`` for ``(10, 13)``."""
+    """Return ``"10.13"`` for ``(10, 13)``."""
     return ".".join(map(str, numbers))
 
 
@@ -102,7 +102,7 @@ def _import(backend: Backend) -> ModuleType:
         # A wheel without its native library fails in any of these ways.
         except (ImportError, OSError, RuntimeError, AttributeError) as error:
             reasons.append(_one_line(error))
-    # "No module named" of the front end says least; a library that is missing says most.
+    # "No module named" of the front end helps least; a missing library's name helps most.
     reason = next((text for text in reasons if not text.startswith("No module")), reasons[0])
     raise MissingDependency(f"{TITLE[backend]} does not load: {reason}", INSTALL[backend])
 

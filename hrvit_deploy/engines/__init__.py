@@ -1,1 +1,1 @@
-"""An ONNX graph to a TensorRT plan."""
+"""Builds a TensorRT plan from an ONNX graph."""

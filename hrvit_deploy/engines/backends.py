@@ -1,4 +1,4 @@
-"""Which builder makes the plan, and why."""
+"""Chooses the backend that builds the plan, and gives the reason."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Choice:
 
     Attributes:
         backend: TENSORRT or TENSORRT_RTX.
-        version: Of its library.
+        version: Version of its library.
         gpu: The GPU it will build on; None for a build without one.
-        why: One sentence.
+        why: The reason for the choice, in one sentence.
     """
 
     backend: Backend
@@ -29,40 +29,42 @@ class Choice:
 
 
 def choose(
-    asked: Backend,
+    requested: Backend,
     *,
     availability: Callable[[Backend], Availability] = tensorrt_.availability,
     survey: Callable[[], cuda_.Survey] = cuda_.survey,
 ) -> Choice:
-    """The backend asked for, or for AUTO the best one that can build here.
+    """Return the requested backend, or for AUTO the best one that can build here.
 
     TensorRT times kernels on the GPU it builds for, so it needs one. TensorRT-RTX does
     that on the user's machine and builds anywhere.
 
     Args:
-        asked: AUTO, TENSORRT or TENSORRT_RTX.
-        availability: How to find out whether a backend's library loads.
-        survey: How to find the GPU.
+        requested: AUTO, TENSORRT or TENSORRT_RTX.
+        availability: Finds out whether a backend's library loads.
+        survey: Finds the GPU.
 
     Raises:
-        MissingDependency: The backend asked for cannot build here, or none can.
+        MissingDependency: The requested backend cannot build here, or none can.
     """
-    found = survey()
-    if asked is Backend.TENSORRT_RTX:
-        return _rtx(availability(Backend.TENSORRT_RTX), found, "as asked")
+    surveyed = survey()
+    if requested is Backend.TENSORRT_RTX:
+        return _rtx(availability(Backend.TENSORRT_RTX), surveyed.gpu, "as asked")
     library = availability(Backend.TENSORRT)
-    obstacle = _obstacle(library, found)
+    obstacle = _obstacle(library, surveyed)
     if obstacle is None:
         why = (
-            "as asked" if asked is Backend.TENSORRT else "its library loads and there is a GPU"
+            "as asked"
+            if requested is Backend.TENSORRT
+            else "its library loads and there is a GPU"
         )
         return Choice(
             Backend.TENSORRT,
             library.version,
-            found.gpu,
+            surveyed.gpu,
             f"building with TensorRT {library.version}: {why}",
         )
-    if asked is Backend.TENSORRT:
+    if requested is Backend.TENSORRT:
         raise MissingDependency(
             obstacle.message, f"{obstacle.hint}; or build with --backend tensorrt-rtx"
         )
@@ -72,27 +74,27 @@ def choose(
             f"no TensorRT can build here: {obstacle.message}; {rtx.reason}",
             f"{rtx.hint}, which needs no GPU; or {obstacle.hint}",
         )
-    return _rtx(rtx, found, obstacle.message)
+    return _rtx(rtx, surveyed.gpu, obstacle.message)
 
 
-def _obstacle(library: Availability, found: cuda_.Survey) -> MissingDependency | None:
+def _obstacle(library: Availability, surveyed: cuda_.Survey) -> MissingDependency | None:
     if not library.available:
         return MissingDependency(library.reason, library.hint)
-    if found.gpu is None:
+    if surveyed.gpu is None:
         return MissingDependency(
-            f"TensorRT builds on the GPU it builds for, and there is none: {found.reason}",
-            found.hint,
+            f"TensorRT builds on the GPU it builds for, and there is none: {surveyed.reason}",
+            surveyed.hint,
         )
     return None
 
 
-def _rtx(rtx: Availability, found: cuda_.Survey, why: str) -> Choice:
+def _rtx(rtx: Availability, gpu: cuda_.Gpu | None, why: str) -> Choice:
     if not rtx.available:
         raise MissingDependency(rtx.reason, rtx.hint)
     title = TITLE[Backend.TENSORRT_RTX]
     return Choice(
         Backend.TENSORRT_RTX,
         rtx.version,
-        found.gpu,
+        gpu,
         f"building with {title} {rtx.version}: {why}",
     )

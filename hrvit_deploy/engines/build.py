@@ -1,4 +1,4 @@
-"""The stage itself: an ONNX artefact in, a plan artefact out."""
+"""Builds a plan artefact from an ONNX artefact."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from hrvit_deploy.progress import Progress
 from hrvit_deploy.version import VERSION
 
 SHORT = {Backend.TENSORRT: "trt", Backend.TENSORRT_RTX: "rtx"}
-# How many of its warnings are passed on; they repeat themselves layer by layer.
+# How many of its warnings are reported; they repeat themselves layer by layer.
 WARNINGS = 3
-# What a builder's words point to; the last resort is empty.
+# Hints by the words in a builder's error; the empty words match any.
 HINTS = {
     "for Turing": "leave compute capability 7.5 out, or build it alone from an fp16 graph",
     "OutOfMemory": "give the builder less with --workspace, or free memory",
@@ -51,7 +51,7 @@ HINTS = {
 
 @dataclass(frozen=True)
 class Job:
-    """One build: what is asked of which library, and who listens."""
+    """One build: the library, the options, and where progress and messages go."""
 
     trt: ModuleType
     choice: Choice
@@ -62,7 +62,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Built:
-    """A plan in the builder's memory, and what it cost."""
+    """A plan in the builder's memory, and how long the build took, in seconds."""
 
     plan: Any
     seconds: float
@@ -79,19 +79,19 @@ def build_engine(
     """Build a TensorRT plan, named after the graph and the backend.
 
     Types come from the graph alone, and are counted and checked before the build. Ctrl-C
-    ends the build at its next step; nothing is written then.
+    ends the build at its next step, and no file is written then.
 
     Args:
-        onnx: The graph, in the precision asked for.
-        out_dir: Where the plan goes; timings of kernels are kept there too.
+        onnx: The graph, in the requested precision.
+        out_dir: Folder of the plan and of the kernels' timing cache.
         options: How to build.
-        progress: Hears the backend chosen, and the builder's phases.
-        clock: Seconds, for the build's duration.
+        progress: Receives the chosen backend and the builder's phases.
+        clock: Returns seconds, for the build's duration.
 
     Raises:
         MissingDependency: The backend cannot build here.
-        UsageError: An option the backend or the graph cannot honour.
-        PrecisionError: The graph is not typed as asked.
+        UsageError: The backend or the graph does not support an option.
+        PrecisionError: The graph is not typed in the requested precision.
         BuildError: The graph was refused, or could not be built.
     """
     check_graph(onnx, options)
@@ -106,10 +106,9 @@ def build_engine(
         counts = count_types(trt, parsed.network)
         graph = onnx.manifest.graph
         islands = graph.float32_islands if graph else ()
-        asked_of = onnx.manifest.quantization
-        check_precision(
-            counts, options.precision, islands, max(1, asked_of.products if asked_of else 1)
-        )
+        quantization = onnx.manifest.quantization
+        quantized = max(1, quantization.products if quantization else 1)
+        check_precision(counts, options.precision, islands, quantized)
         config = configure(trt, parsed, options, choice)
         cached = options.timing_cache and choice.backend is Backend.TENSORRT
         if cached:
@@ -123,7 +122,7 @@ def build_engine(
 
 
 def check_graph(onnx: Artefact, options: BuildOptions) -> None:
-    """Refuse what is no graph, or a graph of another precision."""
+    """Refuse an artefact that is no graph, or a graph of another precision."""
     if onnx.manifest.kind is not Kind.ONNX:
         raise ArtefactError(
             f"{onnx.path} is a {onnx.manifest.kind}, plans are built from ONNX graphs",
@@ -133,12 +132,12 @@ def check_graph(onnx: Artefact, options: BuildOptions) -> None:
         raise PrecisionError(
             f"{options.precision} was asked for, but {onnx.path} is typed"
             f" {onnx.manifest.precision}, and a plan has the types of its graph",
-            f"{_mend(options.precision)}, or ask for {onnx.manifest.precision}",
+            f"{_command_for(options.precision)}, or ask for {onnx.manifest.precision}",
         )
 
 
-def _mend(precision: Precision) -> str:
-    """The command that makes a graph of that precision."""
+def _command_for(precision: Precision) -> str:
+    """Return the command that makes a graph of that precision, for a hint."""
     if precision in QUANTIZED:
         return f"run hrvit-deploy build-trt --{precision} on the float32 graph"
     return f"run hrvit-deploy export --precision {precision}"
@@ -147,11 +146,11 @@ def _mend(precision: Precision) -> str:
 def build_plan(
     job: Job, parsed: Parsed, config: Any, clock: Callable[[], float] = time.perf_counter
 ) -> Built:
-    """Run the builder in a thread of its own, its phases told as progress.
+    """Run the builder in a thread of its own, and report its phases as progress.
 
     Raises:
-        BuildError: It gave no plan; carries its own errors.
-        KeyboardInterrupt: Ctrl-C, once the builder has stopped.
+        BuildError: The builder returned no plan; the message holds its errors.
+        KeyboardInterrupt: After Ctrl-C, once the builder has stopped.
     """
     cancelled = threading.Event()
     phases = Phases(job.progress, cancelled)
@@ -173,19 +172,19 @@ def build_plan(
 
 
 def failure(log: Log) -> BuildError:
-    """Why there is no plan, in the builder's words, and what they point to."""
+    """Return the error of a failed build, with the builder's own reason and a hint."""
     reason = plain_reason(log.error_text()) if log.errors else "it gave no reason"
     hint = next(hint for words, hint in HINTS.items() if words in reason)
     return BuildError(f"the builder could not build the network: {reason}", hint)
 
 
 def inspect(job: Job, built: Built) -> None:
-    """Look into the finished plan where a GPU allows; say so where it does not open.
+    """Check the types of the finished plan, where there is a GPU that can open it.
 
     Raises:
-        PrecisionError: Its products are not of the type asked for.
+        PrecisionError: The plan's products are not of the requested type.
     """
-    # A plan without weights opens, but has nothing to tell.
+    # A plan without weights opens, but reports no layers.
     if job.choice.gpu is None or job.options.strip_weights:
         return
     inspection = inspect_plan(job.trt, built.plan)
@@ -201,7 +200,7 @@ def write_plan(
     """Write plan and sidecar into the staging folder.
 
     Raises:
-        BuildError: No room.
+        BuildError: The plan cannot be written.
     """
     try:
         path.write_bytes(memoryview(built.plan))

@@ -1,4 +1,4 @@
-"""Which GPUs a plan runs on."""
+"""The GPUs that a plan runs on."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from hrvit_deploy.engines.backends import Choice
 from hrvit_deploy.errors import UsageError
 from hrvit_deploy.options import Backend, BuildOptions, HardwareCompatibility, join
 
-# What TensorRT-RTX targets unless told otherwise (its guide, "CPU-Only AOT").
+# What TensorRT-RTX targets by default (its guide, "CPU-Only AOT").
 RTX_DEFAULT = ("8.0", "8.6", "8.9", "12.0+")
 
 
 def runs_on(options: BuildOptions, choice: Choice) -> tuple[str, ...]:
-    """The compute capabilities a plan will run on; ``8.0+`` for 8.0 and all later."""
+    """Return the compute capabilities a plan runs on; ``8.0+`` for 8.0 and all later."""
     if choice.backend is Backend.TENSORRT_RTX:
         return options.compute_capabilities or RTX_DEFAULT
     if options.hardware_compatibility is HardwareCompatibility.AMPERE_PLUS:
@@ -22,11 +22,11 @@ def runs_on(options: BuildOptions, choice: Choice) -> tuple[str, ...]:
     return (choice.gpu.compute_capability,) if choice.gpu else ()
 
 
-def target_capabilities(trt: ModuleType, config: Any, wanted: tuple[str, ...]) -> None:
-    """Have TensorRT-RTX build for those GPUs alone.
+def target_capabilities(trt: ModuleType, config: Any, capabilities: tuple[str, ...]) -> None:
+    """Configure TensorRT-RTX to build for those GPUs alone.
 
     Raises:
-        UsageError: It does not build for one of them.
+        UsageError: TensorRT-RTX does not build for one of them.
     """
     known = trt.ComputeCapability.__members__
     # SM89 is 8.9 and SM120 is 12.0: the last digit is the minor number.
@@ -35,12 +35,12 @@ def target_capabilities(trt: ModuleType, config: Any, wanted: tuple[str, ...]) -
         for name, member in known.items()
         if name.startswith("SM")
     }
-    unknown = [capability for capability in wanted if capability not in spelled]
+    unknown = [capability for capability in capabilities if capability not in spelled]
     if unknown:
         raise UsageError(
             f"TensorRT-RTX does not build for compute capability {unknown[0]}",
             f"choose among {join(spelled)}",
         )
-    config.num_compute_capabilities = len(wanted)
-    for index, capability in enumerate(wanted):
+    config.num_compute_capabilities = len(capabilities)
+    for index, capability in enumerate(capabilities):
         config.set_compute_capability(spelled[capability], index)

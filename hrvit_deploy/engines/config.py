@@ -1,4 +1,4 @@
-"""Build options as a TensorRT builder configuration."""
+"""Turns build options into a TensorRT builder configuration."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from hrvit_deploy.options import Backend, BatchProfile, BuildOptions, HardwareCo
 def check_options(
     options: BuildOptions, choice: Choice, inputs: Iterable[TensorInfo]
 ) -> BuildOptions:
-    """Those options, if the backend and the graph can honour them.
+    """Return the options if the backend and the graph support them all.
 
     Args:
-        options: As asked for.
+        options: The requested options.
         choice: The backend, and the GPU it builds on.
-        inputs: Of the graph.
+        inputs: The inputs of the graph.
 
     Raises:
         UsageError: An option would be ignored or fail.
@@ -60,7 +60,7 @@ def check_options(
 
 
 def configure(trt: ModuleType, parsed: Parsed, options: BuildOptions, choice: Choice) -> Any:
-    """A builder configuration for checked options.
+    """Make a builder configuration from checked options.
 
     Precision is no part of it: a strongly typed network carries its own.
 
@@ -75,7 +75,7 @@ def configure(trt: ModuleType, parsed: Parsed, options: BuildOptions, choice: Ch
         UsageError: The backend does not know a compute capability.
     """
     config = parsed.builder.create_builder_config()
-    # What lets the inspector tell the types afterwards; the kernels are the same.
+    # The inspector reports types only with it; the kernels are the same.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options.workspace_mib:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)
@@ -100,7 +100,7 @@ def configure(trt: ModuleType, parsed: Parsed, options: BuildOptions, choice: Ch
 
 
 def add_profile(parsed: Parsed, config: Any, batches: BatchProfile) -> None:
-    """Tell the builder the batches of a dynamic network; a fixed one needs no profile.
+    """Add the batches of a dynamic network to the configuration; a fixed one needs none.
 
     Raises:
         BuildError: A size besides the batch is dynamic.
@@ -126,7 +126,7 @@ def add_profile(parsed: Parsed, config: Any, batches: BatchProfile) -> None:
 
 
 def hardware_level(trt: ModuleType, compatibility: HardwareCompatibility) -> Any:
-    """TensorRT's name for a compatibility."""
+    """Return TensorRT's member for a compatibility."""
     return {
         HardwareCompatibility.NONE: trt.HardwareCompatibilityLevel.NONE,
         HardwareCompatibility.AMPERE_PLUS: trt.HardwareCompatibilityLevel.AMPERE_PLUS,

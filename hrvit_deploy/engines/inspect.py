@@ -1,4 +1,4 @@
-"""What TensorRT made of the network, from a finished plan; needs a GPU."""
+"""Reads the layers of a finished plan, after fusion; needs a GPU."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Inspection:
     """The layers of an engine, after fusion.
 
     Attributes:
-        layers: How many there are.
-        kinds: Kind of layer to how many.
-        types: Type of a layer's first output to how many such layers.
-        products: Type of the first input of a convolution or product that stands alone,
-            unfused, to how many of those.
+        layers: The number of layers.
+        kinds: Kind of layer to the number of such layers.
+        types: Type of a layer's first output to the number of such layers.
+        products: Type of the first input of an unfused convolution or product to the number
+            of such layers.
         tensors: Names of inputs and outputs.
     """
 
@@ -51,7 +51,9 @@ class Inspection:
 
 
 def inspect_plan(trt: ModuleType, plan: Any) -> Inspection | None:
-    """Look into a plan; None where it does not open or tell, as on another GPU.
+    """Inspect a plan; return None where it does not open, as on another GPU.
+
+    None is also returned where TensorRT reports no layers.
 
     Args:
         trt: The module of the backend that built it.
@@ -84,31 +86,32 @@ def read_report(text: str) -> Inspection:
 
 
 def tensor_type(entry: dict[str, Any]) -> str:
-    """The type of one tensor of the report."""
-    written = str(entry.get("Format/Datatype") or entry.get("Datatype") or "").lower()
+    """Return the type of one tensor of the report."""
+    reported = str(entry.get("Format/Datatype") or entry.get("Datatype") or "").lower()
     for name, pattern in SPELLINGS:
-        if re.search(rf"\b({pattern})\b", written):
+        if re.search(rf"\b({pattern})\b", reported):
             return name
     return UNKNOWN
 
 
-def check_inspection(inspection: Inspection, asked: Precision) -> None:
-    """Refuse an engine whose visible products are none of them of the type asked for.
+def check_inspection(inspection: Inspection, requested: Precision) -> None:
+    """Refuse an engine that shows products, but none of the requested type.
 
-    Fusion hides most types, so an engine may show no product at all: the counts of the
-    network are the first line of defence, this is the second. INT8 and FP8 products live
-    inside fused layers.
+    Fusion hides most types, so an engine may show no product at all. This is the second
+    check; the first is on the type counts of the network. INT8 and FP8 products are inside
+    fused layers.
 
     Raises:
-        PrecisionError: With the counts.
+        PrecisionError: No product has the requested type; the message holds the counts.
     """
     known = {name: count for name, count in inspection.products.items() if name != UNKNOWN}
-    if asked in QUANTIZED or not known or TYPE_OF[asked] in known:
+    if requested in QUANTIZED or not known or TYPE_OF[requested] in known:
         return
-    found = ", ".join(f"{count} {name}" for name, count in known.items())
+    shown = ", ".join(f"{count} {name}" for name, count in known.items())
     raise PrecisionError(
-        f"{asked} was asked for, but no product of the engine takes {TYPE_OF[asked]} ({found})",
-        f"run hrvit-deploy export --precision {asked}, and build from that graph",
+        f"{requested} was asked for, but no product of the engine takes"
+        f" {TYPE_OF[requested]} ({shown})",
+        f"run hrvit-deploy export --precision {requested}, and build from that graph",
     )
 
 

@@ -1,4 +1,4 @@
-"""A build's progress, and how to stop it."""
+"""Reports a build's progress, and stops a build."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Result = TypeVar("Result")
 
 
 class Phases:
-    """Nested phases of a build as bars, one per open phase.
+    """Nested phases of a build as progress bars, one for each open phase.
 
-    Phases open and close from the builder's threads; names are unique among those open.
+    The builder's threads open and close phases; open phases have different names.
     """
 
     def __init__(self, progress: Progress, cancelled: threading.Event) -> None:
@@ -26,33 +26,33 @@ class Phases:
         self._lock = threading.Lock()
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
-        """A phase of so many steps begins, inside ``parent`` if that is one."""
+        """Open a phase of ``steps`` steps, inside ``parent`` if that is an open phase."""
         with self._lock:
             depth = self._open[parent][0] + 1 if parent in self._open else 0
             bar = self._progress.start("  " * depth + name, steps)
             self._open[name] = (depth, bar)
 
     def step(self, name: str) -> bool:
-        """One step of a phase is done; the answer says whether to go on."""
+        """Advance a phase by one step, and return whether to go on."""
         with self._lock:
             if name in self._open:
                 self._open[name][1].advance()
         return not self._cancelled.is_set()
 
     def finish(self, name: str) -> None:
-        """A phase is over."""
+        """Close a phase."""
         with self._lock:
             if name in self._open:
                 self._open.pop(name)[1].finish()
 
     def close(self) -> None:
-        """End what a failed build left open."""
+        """Close the phases that a failed build left open."""
         for name in reversed(list(self._open)):
             self.finish(name)
 
 
 def progress_monitor(trt: ModuleType, phases: Phases) -> Any:
-    """The ``IProgressMonitor`` that tells those phases."""
+    """Make an ``IProgressMonitor`` that reports to those phases."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
@@ -75,22 +75,22 @@ def progress_monitor(trt: ModuleType, phases: Phases) -> Any:
 def run_cancellable(
     work: Callable[[], Result], cancelled: threading.Event, progress: Progress
 ) -> Result:
-    """Do the work in a thread, so that Ctrl-C reaches this one while it runs.
+    """Do the work in another thread, so that Ctrl-C reaches this one while it runs.
 
-    TensorRT-RTX spends nearly all its time in one step and cannot be stopped within it,
-    so the end may take as long as that. The thread is waited for, since leaving while it
-    is in native code crashes the process.
+    TensorRT-RTX spends nearly all its time in one step and cannot be stopped within it, so
+    stopping may take as long as that step. This function waits for the thread, since leaving
+    while it runs native code crashes the process.
 
     Args:
         work: Should end soon once ``cancelled`` is set.
-        cancelled: Set on Ctrl-C.
-        progress: Hears that the work is about to stop.
+        cancelled: Is set on Ctrl-C.
+        progress: Receives a note that the work is about to stop.
 
     Raises:
-        KeyboardInterrupt: Again, once the work has ended.
+        KeyboardInterrupt: After Ctrl-C, once the work has ended.
     """
     outcome: Future[Result] = Future()
-    # Ctrl-C may strike while the thread starts: it does nothing before it is told to.
+    # Ctrl-C may come while the thread starts, so the work begins only once ``go`` is set.
     go = threading.Event()
 
     def begin() -> None:

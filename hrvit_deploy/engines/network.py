@@ -1,4 +1,4 @@
-"""An ONNX file as a strongly typed TensorRT network."""
+"""Parses an ONNX file into a strongly typed TensorRT network."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Parsed:
     """A network ready to build.
 
     Attributes:
-        builder: What makes configurations and plans.
+        builder: Makes configurations and plans.
         network: The layers, each typed as its ONNX node is.
-        parser: Owns the weights the network points to, so it must live as long.
+        parser: Owns the weights the network points to, so it must live as long as that.
     """
 
     builder: Any
@@ -31,16 +31,16 @@ class Parsed:
 
 
 def parse(trt: ModuleType, path: Path, log: Log, backend: Backend) -> Parsed:
-    """Read an ONNX file, external data beside it included.
+    """Read an ONNX file and the external data beside it.
 
     Args:
         trt: The backend's module.
         path: The ``.onnx`` file.
-        log: What the library says meanwhile.
-        backend: Its name in messages.
+        log: The library's messages meanwhile.
+        backend: The backend, for its name in messages.
 
     Raises:
-        BuildError: The parser refused the graph; names the ONNX node.
+        BuildError: The parser refused the graph; the message names the ONNX node.
     """
     builder = trt.Builder(logger(trt))
     # Types come from the graph alone; TensorRT 11 knows no other networks.
@@ -55,7 +55,7 @@ def parse(trt: ModuleType, path: Path, log: Log, backend: Backend) -> Parsed:
 
 
 def refusal(trt: ModuleType, parser: Any, path: Path, log: Log, backend: Backend) -> BuildError:
-    """Why the parser refused the graph, naming the first node it stumbled over."""
+    """Return the error of a refused graph, which names the first node with an error."""
     if not parser.num_errors:
         return BuildError(f"{path} cannot be parsed: {log.error_text()}", EXPORT_AGAIN)
     error = parser.get_error(0)
@@ -74,7 +74,7 @@ def refusal(trt: ModuleType, parser: Any, path: Path, log: Log, backend: Backend
 
 
 def plain_reason(description: str) -> str:
-    """The parser's words on one line, without the echoes of an absent driver."""
+    """Return the parser's message on one line, without the echoes of an absent driver."""
     lines = [line.strip() for line in description.splitlines()]
-    telling = [line for line in lines if line and "catchCudaError" not in line]
-    return " ".join(telling) or "no reason given"
+    informative = [line for line in lines if line and "catchCudaError" not in line]
+    return " ".join(informative) or "no reason given"

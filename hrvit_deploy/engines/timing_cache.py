@@ -1,6 +1,6 @@
-"""Kernel timings kept from one TensorRT build to the next.
+"""Keeps kernel timings from one TensorRT build to the next.
 
-TensorRT-RTX has none: it times kernels where the plan runs.
+TensorRT-RTX keeps none: it times kernels where the plan runs.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from hrvit_deploy.progress import Progress
 
 
 def cache_name(choice: Choice) -> str:
-    """The cache's file name; timings hold for one TensorRT version on one kind of GPU."""
+    """Return the cache's file name, which names the TensorRT version and the kind of GPU.
+
+    Timings are valid for that version on that kind of GPU only.
+    """
     capability = choice.gpu.compute_capability if choice.gpu else "none"
     return f"timing-{choice.version}-sm{capability.replace('.', '')}.cache"
 
 
 def load_cache(config: Any, path: Path, progress: Progress) -> None:
-    """Start from the timings in ``path``, or afresh where there are none that fit."""
+    """Load the timings in ``path``, or start without any where none fit."""
     try:
         known = path.read_bytes()
     except OSError:
@@ -32,7 +35,7 @@ def load_cache(config: Any, path: Path, progress: Progress) -> None:
 
 
 def save_cache(config: Any, path: Path) -> None:
-    """Write what the build learnt.
+    """Write the timings of the build.
 
     Raises:
         BuildError: The file cannot be written.

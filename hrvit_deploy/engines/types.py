@@ -1,7 +1,7 @@
-"""What a network computes in, counted, and held against what was asked for.
+"""Counts the types a network computes in, and checks them against the requested precision.
 
-Asking for a type and silently getting another is the failure to guard against: a
-strongly typed build obeys the graph, so the graph's own types decide.
+A plan that silently computes in another type than the requested one would be the failure to
+guard against. A strongly typed build obeys the graph, so the graph's own types decide.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TYPE_OF = {
     Precision.FP8: "float8_e4m3fn",
 }
 EIGHT_BITS = frozenset(TYPE_OF[precision] for precision in QUANTIZED)
-# How many layers an error names before it stops.
+# How many layers an error names at most.
 NAMED = 3
 
 
@@ -34,10 +34,10 @@ class TypeCounts:
 
     Attributes:
         layers: Type of a layer's first output to the number of such layers.
-        products: Name of a convolution or matrix product to the type it multiplies in:
-            its inputs' type, that of the quantized values where they come dequantized.
-        weight_bytes: Of all constants and kernels.
-        quantized_bytes: Of these, the ones stored in eight bits.
+        products: Name of a convolution or matrix product to the type it multiplies in. That
+            is the type of its inputs, or of the quantized values they are dequantized from.
+        weight_bytes: Bytes of all constants and kernels.
+        quantized_bytes: Bytes of those that are stored in eight bits.
     """
 
     layers: dict[str, int]
@@ -47,12 +47,12 @@ class TypeCounts:
 
     @property
     def quantized_layers(self) -> int:
-        """How many products multiply in INT8 or E4M3."""
+        """The number of products that multiply in INT8 or E4M3."""
         return sum(kind in EIGHT_BITS for kind in self.products.values())
 
     @property
     def product_types(self) -> dict[str, int]:
-        """Type to the number of products in it."""
+        """The number of products by the type they multiply in."""
         return dict(Counter(self.products.values()).most_common())
 
 
@@ -63,7 +63,7 @@ def count_types(trt: ModuleType, network: Any) -> TypeCounts:
         trt: The backend's module.
         network: Its ``INetworkDefinition``.
     """
-    # Names may repeat, and a count must not lose a layer to that.
+    # Names may repeat, and the count must include every layer even so.
     layers: Counter[str] = Counter()
     products: dict[str, str] = {}
     weight_bytes = quantized_bytes = 0
@@ -84,59 +84,59 @@ def count_types(trt: ModuleType, network: Any) -> TypeCounts:
 
 def check_precision(
     counts: TypeCounts,
-    asked: Precision,
+    requested: Precision,
     float32_islands: Collection[str] = (),
     quantized: int = 1,
 ) -> None:
-    """Refuse a network that does not multiply in the type asked for.
+    """Refuse a network that does not multiply in the requested type.
 
-    FP32, FP16 and BF16 networks multiply in that type throughout, but for the declared
-    islands. INT8 and FP8 ones leave sensitive products wider, but must have quantized
-    ones.
+    FP32, FP16 and BF16 networks must multiply in that type everywhere except in the declared
+    islands. INT8 and FP8 networks may leave sensitive products wider, but must have enough
+    quantized ones.
 
     Args:
         counts: From :func:`count_types`.
-        asked: The precision.
-        float32_islands: Names of ONNX nodes meant to stay in float32.
-        quantized: How many products at the least must multiply in eight bits.
+        requested: The precision.
+        float32_islands: Names of ONNX nodes that stay in float32.
+        quantized: The smallest number of products that must multiply in eight bits.
 
     Raises:
-        PrecisionError: With the counts.
+        PrecisionError: Products have another type; the message holds the counts.
     """
-    wanted = TYPE_OF[asked]
-    found = ", ".join(f"{number} {name}" for name, number in counts.product_types.items())
+    expected = TYPE_OF[requested]
+    listed = ", ".join(f"{number} {name}" for name, number in counts.product_types.items())
     if not counts.products:
         raise PrecisionError(
             "the network has no convolution or matrix product to be of any precision",
             "make the graph again with hrvit-deploy export",
         )
-    if asked in QUANTIZED:
-        number = counts.product_types.get(wanted, 0)
+    if requested in QUANTIZED:
+        number = counts.product_types.get(expected, 0)
         if number < quantized:
             fault = f"only {number} of {quantized} products take"
             raise PrecisionError(
-                f"{asked} was asked for, but {fault if number else 'no product takes'}"
-                f" {wanted} values (products: {found})",
+                f"{requested} was asked for, but {fault if number else 'no product takes'}"
+                f" {expected} values (products: {listed})",
                 "run hrvit-deploy quantize on the float32 graph, or put QuantizeLinear and"
                 " DequantizeLinear before both factors",
             )
         return
-    astray = [
+    mistyped = [
         name
         for name, kind in counts.products.items()
-        if kind != wanted and not (kind == "float32" and name in float32_islands)
+        if kind != expected and not (kind == "float32" and name in float32_islands)
     ]
-    if astray:
-        more = f" and {len(astray) - NAMED} more" if len(astray) > NAMED else ""
+    if mistyped:
+        more = f" and {len(mistyped) - NAMED} more" if len(mistyped) > NAMED else ""
         raise PrecisionError(
-            f"{asked} was asked for, but {len(astray)} of {len(counts.products)} products are"
-            f" of another type (products: {found}): {', '.join(astray[:NAMED])}{more}",
-            f"run hrvit-deploy export --precision {asked}, and build from that graph",
+            f"{requested} was asked for, but {len(mistyped)} of {len(counts.products)} products"
+            f" are of another type (products: {listed}): {', '.join(mistyped[:NAMED])}{more}",
+            f"run hrvit-deploy export --precision {requested}, and build from that graph",
         )
 
 
 def layers_of(network: Any) -> Iterator[Any]:
-    """The layers, in the network's order."""
+    """Yield the layers in the network's order."""
     for index in range(network.num_layers):
         yield network.get_layer(index)
 
@@ -151,9 +151,9 @@ def _is_product(trt: ModuleType, layer: Any) -> bool:
 
 
 def _dequantized(trt: ModuleType, network: Any) -> dict[str, str]:
-    """Tensor to the quantized type its values come from.
+    """Map each dequantized tensor to the quantized type its values come from.
 
-    Follows reshapes, which the parser puts between a weight and its product.
+    The mapping follows reshapes, which the parser puts between a weight and its product.
     """
     origin: dict[str, str] = {}
     for layer in layers_of(network):
@@ -165,7 +165,7 @@ def _dequantized(trt: ModuleType, network: Any) -> dict[str, str]:
 
 
 def _product_type(trt: ModuleType, layer: Any, dequantized: Mapping[str, str]) -> str:
-    """The type of its two factors: only if both are quantized does it multiply so."""
+    """Return the type a product multiplies in, which is quantized only if both factors are."""
     factors = [tensor for tensor in map(layer.get_input, range(layer.num_inputs)) if tensor]
     kinds = {dequantized.get(tensor.name) for tensor in factors[:2]}
     quantized = kinds.pop()
@@ -175,7 +175,7 @@ def _product_type(trt: ModuleType, layer: Any, dequantized: Mapping[str, str]) -
 
 
 def _weight_bytes(trt: ModuleType, layer: Any) -> int:
-    # The network hands out plain layers; the class must be set to reach what is special.
+    # The network returns plain layers; their class must be set to reach its own attributes.
     if layer.type == trt.LayerType.CONSTANT:
         layer.__class__ = trt.IConstantLayer
         return int(layer.weights.nbytes)

@@ -6,7 +6,7 @@ import ctypes
 
 
 def trim() -> None:
-    """Return freed memory from the C library to the system, where the library can do that.
+    """Return memory that the C library keeps after use to the system, where it can do that.
 
     glibc keeps freed blocks of up to 32 MiB for itself. A process that has run or traced a
     network therefore goes on holding a gigabyte of its activations. See

@@ -73,7 +73,7 @@ class IOBuffer:
     """
 
     def __init__(self, spec: TensorSpec, cuda: Cuda, owned: ExitStack) -> None:
-        """Allocate both, until ``owned`` is closed."""
+        """Allocate memory on the GPU and the host, which closing ``owned`` frees."""
         self.spec, self._cuda = spec, cuda
         nbytes = spec.nbytes(spec.largest)
         self.device = cuda.malloc(nbytes)
@@ -82,7 +82,7 @@ class IOBuffer:
         owned.callback(cuda.free_host, self.host)
 
     def bind(self, value: Any, stream: int, borrowed: ExitStack) -> BoundInput:
-        """Check an input, and return the address at which the plan reads it.
+        """Check an array, and return it bound to the address at which the plan reads it.
 
         Args:
             value: A host array, which is copied into the pinned memory; or an array on the

@@ -62,7 +62,7 @@ class _Managed(ctypes.Structure):
 
 
 def _python(name: str, result: Any, *arguments: Any) -> Any:
-    """Return a function of Python's C API with its types set, which no other module shares."""
+    """Return a function of Python's C API with its types set, for this module alone."""
     return ctypes.PYFUNCTYPE(result, *arguments)((name, ctypes.pythonapi))
 
 

@@ -39,7 +39,7 @@ class Execution:
     """Stream, buffers and execution contexts, for one run at a time."""
 
     def __init__(self, plan: Plan, cuda: Cuda, capturing: Capturing) -> None:
-        """Allocate them for the largest shapes.
+        """Create the stream, and allocate memory for the largest shapes.
 
         Raises:
             RunnerError: The GPU has no room, or the library refuses the plan's own shapes.

@@ -16,17 +16,17 @@ class RtxContexts:
 
     def __init__(self, trt: ModuleType, engine: Any, *, cuda_graphs: bool) -> None:
         """Configure an engine's contexts; ``cuda_graphs`` lets the library capture graphs."""
-        config = engine.create_runtime_config()
-        config.cuda_graph_strategy = (
+        runtime_config = engine.create_runtime_config()
+        runtime_config.cuda_graph_strategy = (
             trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             if cuda_graphs
             else trt.CudaGraphStrategy.DISABLED
         )
-        kernels = config.create_runtime_cache()
-        config.set_runtime_cache(kernels)
+        kernels = runtime_config.create_runtime_cache()
+        runtime_config.set_runtime_cache(kernels)
         # Contexts point to the kernels without keeping them alive.
-        self._engine, self._config, self._kernels = engine, config, kernels
+        self._engine, self._runtime_config, self._kernels = engine, runtime_config, kernels
 
     def make(self) -> Any | None:
         """Make a context; return None if there is no room for one."""
-        return self._engine.create_execution_context(self._config)
+        return self._engine.create_execution_context(self._runtime_config)

@@ -66,9 +66,9 @@ class TensorRTRunner(Closing):
             RunnerError: There is no GPU, or the plan cannot be opened.
             UsageError: ``concurrency`` is less than one.
         """
-        engine = check_opens(artefact, allow_host_code=allow_host_code)
-        backend = Backend(engine.backend)
-        self.name, self.device = engine.backend, "cuda"
+        engine_info = check_opens(artefact, allow_host_code=allow_host_code)
+        backend = Backend(engine_info.backend)
+        self.name, self.device = engine_info.backend, "cuda"
         most = CONTEXTS if concurrency is None else concurrency
         self._pool: Pool[Execution] = Pool(
             self.name, most, self._new_execution, Execution.close
