@@ -97,7 +97,7 @@ class Preparation:
     Attributes:
         mean: Per channel on a 0..255 scale; applied outside the graph for float inputs,
             inside it for uint8 ones.
-        std: Likewise.
+        std: Per channel on the same scale, applied where the mean is.
         resize: Bilinear with antialiasing, to the exact size; aspect is not kept.
     """
 
@@ -287,30 +287,30 @@ class Artefact:
         return sidecar_of(self.path)
 
     def as_source(self) -> tuple[Source, ...]:
-        """This artefact and all it was made from, for the next one's sidecar."""
+        """Return this artefact and all it was made from, for the next one's sidecar."""
         own = Source(self.manifest.kind, self.path.name, self.manifest.sha256)
         return (own, *self.manifest.sources)
 
 
 def sidecar_of(path: Path) -> Path:
-    """``NAME.json`` for ``NAME.onnx`` or ``NAME.plan``."""
+    """Return ``NAME.json`` for ``NAME.onnx`` or ``NAME.plan``."""
     return path.with_suffix(".json")
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    """Return the SHA-256 of a file's bytes, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, enums, tuples and paths as the JSON types they are read back as."""
+    """Convert dataclasses, enums, tuples and paths to the JSON types they are read back as."""
     return msgspec.json.decode(msgspec.json.encode(value, enc_hook=str))
 
 
 @contextmanager
 def staging(target: Path) -> Iterator[Path]:
-    """A folder beside ``target`` whose files take their places if all goes well.
+    """Yield a folder beside ``target`` whose files take their places if all goes well.
 
     Yields a folder on the same disk. Whatever it then holds is renamed into
     ``target``'s folder, ``target`` itself last but for sidecars; after an error or an
@@ -341,7 +341,7 @@ def staging(target: Path) -> Iterator[Path]:
 
 
 def _turn(path: Path, target: Path) -> int:
-    """When a staged file takes its place: weights, graph, sidecar."""
+    """Return when a staged file takes its place: weights, graph, sidecar."""
     return 2 if path.suffix == ".json" else int(path.name == target.name)
 
 
@@ -371,7 +371,7 @@ def write_sidecar(path: Path, manifest: Manifest) -> None:
 
 
 def record(artefact: Artefact, **changes: Any) -> Artefact:
-    """The artefact with those fields of its sidecar changed, on disk too."""
+    """Change those fields of an artefact, in its sidecar on disk too."""
     changed = replace(artefact, manifest=replace(artefact.manifest, **changes))
     write_sidecar(changed.path, changed.manifest)
     return changed

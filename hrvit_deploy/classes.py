@@ -46,7 +46,7 @@ class ClassSet:
 
 
 def class_set(names: Iterable[str], colours: Iterable[Colour | None] = ()) -> ClassSet:
-    """Names with the colours given, and with others where none is.
+    """Make a set of names with the colours given, and with others where none is.
 
     A background without a colour is clear. A name that comes again gets its number in
     brackets: ImageNet has two cranes.
@@ -75,7 +75,7 @@ def class_set(names: Iterable[str], colours: Iterable[Colour | None] = ()) -> Cl
 
 
 def colour_of(index: int) -> Colour:
-    """A colour for that class, unlike those of the classes near it; always the same."""
+    """Return a colour for that class, unlike those of the classes near it; always the same."""
     saturation, value = TONES[index % len(TONES)]
     parts = colorsys.hsv_to_rgb(index * GOLDEN % 1, saturation, value)
     red, green, blue = (round(part * 255) for part in parts)
@@ -83,7 +83,7 @@ def colour_of(index: int) -> Colour:
 
 
 def read_classes(path: Path) -> ClassSet:
-    """One class a line: its name, and after a tab ``#rrggbb`` if it has a colour.
+    """Read one class a line: its name, and after a tab ``#rrggbb`` if it has a colour.
 
     Raises:
         InputError: The file cannot be read, or a line is not of that form.
@@ -120,7 +120,7 @@ def _from_hex(text: str) -> Colour:
 
 
 def known_classes(name: str) -> ClassSet:
-    """``ade20k`` or ``cityscapes``, as those sets are published."""
+    """Return ``ade20k`` or ``cityscapes``, as those sets are published."""
     held = resources.files("hrvit_deploy") / "palettes" / f"{name}.txt"
     return _parse(held.read_text(encoding="utf-8"), name)
 
@@ -128,7 +128,7 @@ def known_classes(name: str) -> ClassSet:
 def choose_classes(
     network: Network, asked: str = "", folder: Path | None = None, found: Sequence[str] = ()
 ) -> ClassSet:
-    """The classes of a network.
+    """Choose the classes of a network.
 
     Args:
         network: Its sidecar may name them.
@@ -161,6 +161,6 @@ def choose_classes(
 
 
 def _recoloured(chosen: ClassSet) -> ClassSet:
-    """A known set, told by its names, in its own colours."""
+    """Return a known set, recognised by its names, in its own colours."""
     known = known_classes(KNOWN[len(chosen)]) if len(chosen) in KNOWN else chosen
     return known if known.names == chosen.names else chosen

@@ -77,7 +77,7 @@ class Dataset:
 
 
 def find_dataset(folder: Path, layout: Layout = Layout.AUTO) -> Dataset:
-    """The validation images of a set and their labels.
+    """Find the validation images of a set and their labels.
 
     Args:
         folder: ADE20K's (``images/validation`` and ``annotations/validation``),
@@ -170,7 +170,7 @@ def _class_folders(folder: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> list[Path]:
-    """The images right in a folder, sorted; none if there is no such folder."""
+    """List the images right in a folder, sorted; none if there is no such folder."""
     from hrvit_deploy.images import SUFFIXES
 
     if not folder.is_dir():
@@ -183,7 +183,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def read_labels(sample: Sample, layout: Layout, ignore_index: int = 255) -> NDArray[np.int32]:
-    """The class of each pixel.
+    """Read the class of each pixel.
 
     Args:
         sample: One with a file of labels.
@@ -211,7 +211,7 @@ def read_labels(sample: Sample, layout: Layout, ignore_index: int = 255) -> NDAr
 
 
 def _train_ids(label_ids: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Cityscapes' label ids as the indices of the 19 that are judged."""
+    """Map Cityscapes' label ids to the indices of the 19 that count."""
     import numpy as np
 
     table = np.full(max(int(label_ids.max()), *CITYSCAPES_IDS) + 1, VOID, np.int32)

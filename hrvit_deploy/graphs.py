@@ -76,7 +76,7 @@ def write_graph(model: ModelProto, path: Path, *, limit: int = INLINE_LIMIT) -> 
 
 
 def is_large(model: ModelProto, limit: int = INLINE_LIMIT) -> bool:
-    """Whether the graph needs more than ``limit`` bytes, weights included."""
+    """Return whether the graph needs more than ``limit`` bytes, weights included."""
     try:
         return int(model.ByteSize()) > limit
     except EncodeError:
@@ -89,7 +89,7 @@ def external_name(path: Path) -> str:
 
 
 def external_files(path: Path) -> list[Path]:
-    """Files beside the graph that belong to it."""
+    """Return the files beside the graph that belong to it."""
     data = path.with_name(external_name(path))
     return [data] if data.exists() else []
 
@@ -110,12 +110,12 @@ def check_graph(path: Path) -> None:
 
 
 def opset_of(model: ModelProto) -> int:
-    """Version of the default operator set the file says it is written in."""
+    """Return the version of the default operator set the file says it is written in."""
     return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
 
 
 def set_opset(model: ModelProto, opset: int) -> ModelProto:
-    """The graph in a newer operator set.
+    """Convert the graph to a newer operator set.
 
     Raises:
         ExportError: onnx cannot convert it.
@@ -138,17 +138,17 @@ def set_opset(model: ModelProto, opset: int) -> ModelProto:
 
 
 def runnable(model: ModelProto) -> ModelProto:
-    """The graph in an operator set onnxruntime reads; it computes the same."""
+    """Convert the graph to an operator set that onnxruntime reads; it computes the same."""
     return set_opset(model, min(opset_of(model), ONNXRUNTIME_OPSET))
 
 
 def count_nodes(model: ModelProto) -> dict[str, int]:
-    """Operator type to number of nodes, the most frequent first."""
+    """Count nodes by operator type, the most frequent first."""
     return dict(Counter(node.op_type for node in model.graph.node).most_common())
 
 
 def lift_constants(model: ModelProto) -> ModelProto:
-    """The graph, its Constant nodes that hold a tensor being initializers.
+    """Turn Constant nodes of the graph that hold a tensor into initializers.
 
     Some exporters and simplifiers write weights as nodes; whoever looks for them among the
     initializers, quantization first of all, would take them for activations.
@@ -165,7 +165,7 @@ def lift_constants(model: ModelProto) -> ModelProto:
 
 
 def name_nodes(model: ModelProto) -> ModelProto:
-    """The graph, each of its nodes with a name of its own.
+    """Give each node of the graph a name of its own.
 
     Sidecars, profiles and TensorRT's layers speak of nodes by name, and simplifying
     leaves some without: those that own a parameter are called after its module, the others
@@ -185,7 +185,7 @@ def name_nodes(model: ModelProto) -> ModelProto:
 
 
 def _module_of(node: NodeProto, constants: set[str]) -> str:
-    """``/network.head/Gemm`` for a node with that module's weight or bias, else nothing."""
+    """Return ``/network.head/Gemm`` for a node with that module's weight or bias."""
     for name in node.input:
         module, dot, parameter = name.rpartition(".")
         if dot and name in constants and parameter in ("weight", "bias"):
@@ -194,7 +194,7 @@ def _module_of(node: NodeProto, constants: set[str]) -> str:
 
 
 def describe_graph(path: Path, opset: int) -> Graph:
-    """What a written file holds, read back from it.
+    """Describe what a written file holds, read back from it.
 
     Raises:
         ExportError: It is invalid, or not in the opset it should be in.
@@ -215,7 +215,7 @@ def describe_graph(path: Path, opset: int) -> Graph:
 
 
 def redescribed(graph: Graph, path: Path, opset: int) -> Graph:
-    """What is known of a graph, with what its file holds once it was changed.
+    """Describe a graph that was changed: what is known of it, and what its file holds now.
 
     Raises:
         ExportError: The file is invalid, or not in that opset.
@@ -227,5 +227,5 @@ def redescribed(graph: Graph, path: Path, opset: int) -> Graph:
 
 
 def tool_versions() -> dict[str, str]:
-    """Versions of this package and of the tools that shape a graph."""
+    """Return the versions of this package and of the tools that shape a graph."""
     return {"hrvit-deploy": VERSION, **installed(TOOLS)}

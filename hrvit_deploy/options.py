@@ -101,7 +101,7 @@ DEFAULT_SIZE = {Task.CLASSIFY: ImageSize(224, 224), Task.SEGMENT: ImageSize(512,
 
 
 def parse_size(text: str) -> ImageSize:
-    """``"224"`` or ``"512x1024"`` (height x width) as a size.
+    """Parse ``"224"`` or ``"512x1024"`` (height x width) as a size.
 
     Raises:
         UsageError: Not a size, or one at which the network's maps do not line up.
@@ -116,7 +116,7 @@ def parse_size(text: str) -> ImageSize:
 
 
 def check_size(size: ImageSize) -> ImageSize:
-    """That size, if both sides are multiples of 32."""
+    """Return that size, if both sides are multiples of 32."""
     if size.height > 0 and size.width > 0 and not any(side % SIZE_MULTIPLE for side in size):
         return size
     below = ImageSize(*(max(side // SIZE_MULTIPLE, 1) * SIZE_MULTIPLE for side in size))
@@ -129,7 +129,7 @@ def check_size(size: ImageSize) -> ImageSize:
 
 
 def parse_channels(text: str) -> tuple[float, ...]:
-    """``"123.7,116.3,103.5"`` as one number a channel, on a 0..255 scale.
+    """Parse ``"123.7,116.3,103.5"`` as one number a channel, on a 0..255 scale.
 
     Raises:
         UsageError: Not three finite numbers.
@@ -147,7 +147,7 @@ def parse_channels(text: str) -> tuple[float, ...]:
 
 
 def parse_batch(text: str) -> int | None:
-    """A fixed batch, or None for ``"dynamic"``.
+    """Parse a fixed batch, or None for ``"dynamic"``.
 
     Raises:
         UsageError: Neither ``dynamic`` nor a whole number from 1.
@@ -186,7 +186,7 @@ class ExportOptions:
         extra: Names of optional rewrites to switch on.
         simplify: Whether onnxsim runs over the graph.
         mean: Of the images it was trained on, per channel on a 0..255 scale.
-        std: Their standard deviation, likewise.
+        std: Their standard deviation, on the same scale.
     """
 
     size: ImageSize = DEFAULT_SIZE[Task.CLASSIFY]
@@ -248,7 +248,7 @@ class BatchProfile:
 
 
 def parse_profile(text: str) -> BatchProfile:
-    """``"1,4,8"`` as smallest, usual and largest batch."""
+    """Parse ``"1,4,8"`` as smallest, usual and largest batch."""
     numbers = text.split(",")
     if len(numbers) != 3 or not all(n.strip().isdecimal() for n in numbers):
         raise UsageError(f"{text!r} is not a batch profile", "give min,opt,max such as 1,4,8")
@@ -388,7 +388,7 @@ class QuantizeOptions:
 
 
 def check_output(task: Task, output: OutputFormat, num_classes: int) -> OutputFormat:
-    """That output format, if the task has it.
+    """Return that output format, if the task has it.
 
     Raises:
         UsageError: The task cannot return it, or the classes do not fit its type.
@@ -407,6 +407,6 @@ def check_output(task: Task, output: OutputFormat, num_classes: int) -> OutputFo
 
 
 def join(names: Iterable[object]) -> str:
-    """``a, b or c``."""
+    """Return ``a, b or c``."""
     words = [str(name) for name in names]
     return " or ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

@@ -13,23 +13,23 @@ class Step(Protocol):
     """One bar: so many steps of one kind of work."""
 
     def advance(self, steps: int = 1) -> None:
-        """That many more steps are done."""
+        """Advance by so many steps."""
 
     def finish(self) -> None:
-        """The work is over, whatever was left."""
+        """Finish the bar, whatever was left."""
 
 
 class Progress(Protocol):
     """Where stages report to."""
 
     def start(self, label: str, total: int | None = None) -> Step:
-        """A new bar of ``total`` steps; None when nobody knows how many."""
+        """Start a bar of ``total`` steps; None where their number is unknown."""
 
     def note(self, text: str) -> None:
-        """One line worth reading, such as a fallback and why."""
+        """Show one line worth reading, such as a fallback and why."""
 
     def warn(self, text: str) -> None:
-        """One line that must be read."""
+        """Show one line that must be read."""
 
 
 class _SilentStep:
@@ -59,7 +59,7 @@ class SilentProgress:
 
 @contextmanager
 def working(progress: Progress, label: str) -> Iterator[None]:
-    """A bar of unknown length around one piece of work."""
+    """Show a bar of unknown length around one piece of work."""
     step = progress.start(label)
     try:
         yield

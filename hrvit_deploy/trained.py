@@ -24,7 +24,7 @@ class Trained:
     sources: tuple[Source, ...] = ()
 
     def at(self, size: ImageSize) -> Trained:
-        """The same, with its costs at that size in its description."""
+        """Return the same, with its costs at that size in its description."""
         about = self.described
         return replace(
             self,
@@ -39,7 +39,7 @@ class Trained:
 
 
 def load(request: NetworkSpec) -> Trained:
-    """The network with its checkpoint's weights, or with random ones.
+    """Load the network with its checkpoint's weights, or with random ones.
 
     Raises:
         CheckpointError: The weights cannot be read or do not fit.
@@ -66,7 +66,7 @@ def load(request: NetworkSpec) -> Trained:
 
 
 def describe(request: NetworkSpec, size: ImageSize) -> Network:
-    """What a network of that kind is and costs at that size, without building one."""
+    """Describe what a network of that kind is and costs at that size, without building one."""
     about = _about(request)
     shape = (about.variant, about.task, about.num_classes)
     return replace(
@@ -112,7 +112,7 @@ def _only_task(checkpoint: Checkpoint) -> Task:
 
 
 def find_again(manifest: Manifest, checkpoint: str = "") -> torch_network.Network:
-    """The trained network that an artefact was made from.
+    """Find the trained network that an artefact was made from.
 
     Args:
         manifest: Of any artefact; its chain of sources ends at the checkpoint.
@@ -146,7 +146,7 @@ def find_again(manifest: Manifest, checkpoint: str = "") -> torch_network.Networ
 
 
 def checkpoint_of(manifest: Manifest) -> Source:
-    """The last link of the chain of sources.
+    """Return the last link of the chain of sources.
 
     Raises:
         CheckpointError: The sidecar names none.

@@ -9,7 +9,7 @@ VERSION = "0.1.0"
 
 
 def installed(distributions: Iterable[str]) -> dict[str, str]:
-    """Version of each of these distributions that is there, without importing any."""
+    """Return the version of each of these distributions that is installed; import none."""
     versions = {}
     for name in distributions:
         try:

@@ -186,7 +186,7 @@ def choose(
 def deploy(
     network: AnyNetwork, size: ImageSize, rewrites: tuple[Rewrite, ...] | None = None
 ) -> InferenceForm[AnyNetwork]:
-    """The inference form of a trained network for images of one size.
+    """Make the inference form of a trained network for images of one size.
 
     Args:
         network: In evaluation mode; it is not changed.

@@ -89,6 +89,6 @@ def output_info(
 
 
 def example_input(info: TensorInfo) -> Tensor:
-    """Zeros to trace with; two images where the batch is dynamic, lest it fold to one."""
+    """Return zeros to trace with: two images where the batch is dynamic, or it folds to one."""
     shape = [2 if extent == BATCH else int(extent) for extent in info.shape]
     return torch.zeros(shape, dtype=getattr(torch, info.dtype))

@@ -14,7 +14,7 @@ from hrvit_deploy.options import ImageSize
 
 
 def backbone_of(network: nn.Module) -> HRViT:
-    """The backbone of a classifier, a segmenter, or a backbone itself."""
+    """Return the backbone of a classifier, a segmenter, or a backbone itself."""
     backbone = network.backbone if isinstance(network, HRViTSegmenter) else network
     if not isinstance(backbone, HRViT):
         raise UsageError(
@@ -24,19 +24,19 @@ def backbone_of(network: nn.Module) -> HRViT:
 
 
 def map_sizes(size: ImageSize) -> tuple[MapSize, ...]:
-    """Sizes of the four maps of an image: 1/4, 1/8, 1/16 and 1/32."""
+    """Return the sizes of the four maps of an image: 1/4, 1/8, 1/16 and 1/32."""
     return tuple(MapSize(size.height >> k, size.width >> k) for k in (2, 3, 4, 5))
 
 
 def stages(network: nn.Module) -> Iterator[Stage]:
-    """Every stage of the network, in the order it runs."""
+    """Yield every stage of the network, in the order it runs."""
     for module in backbone_of(network).features:
         if isinstance(module, Stage):
             yield module
 
 
 def blocks(network: nn.Module, size: ImageSize) -> Iterator[tuple[Block, MapSize]]:
-    """Every transformer block with the size of the map it works on."""
+    """Yield every transformer block with the size of the map it works on."""
     for stage in stages(network):
         for branch, branch_size in zip(stage.branches, map_sizes(size), strict=False):
             assert isinstance(branch, nn.ModuleList)
@@ -46,6 +46,6 @@ def blocks(network: nn.Module, size: ImageSize) -> Iterator[tuple[Block, MapSize
 
 
 def segmenters(network: nn.Module) -> Iterator[tuple[HRViTSegmenter, SegmenterHead]]:
-    """The network itself and its head, if it segments with a head in training form."""
+    """Return the network itself and its head, if it segments with a head in training form."""
     if isinstance(network, HRViTSegmenter) and isinstance(network.decode_head, SegmenterHead):
         yield network, network.decode_head

@@ -36,12 +36,12 @@ class Layout(NamedTuple):
     batch: Shape
 
     def split(self, features: Tensor) -> Tensor:
-        """A map as the queries or values of its stripes."""
+        """Split a map into the queries or values of its stripes."""
         apart = _reshaped(features, self.grid, self.apart)
         return _reshaped(_permuted(apart, self.forth), self.turned, self.batch)
 
     def join(self, attended: Tensor) -> Tensor:
-        """What :meth:`split` took apart, put back."""
+        """Put back what :meth:`split` took apart."""
         turned = _reshaped(attended, self.batch, self.turned)
         return _reshaped(_permuted(turned, self.back), self.apart, self.grid)
 
@@ -95,7 +95,7 @@ class Stripes(nn.Module):
         self.register_buffer("mask", self._padding_mask(), persistent=False)
 
     def _padding_mask(self) -> Tensor | None:
-        """``1 x groups x 1 x T`` with -100 at the keys that are padding.
+        """Return ``1 x groups x 1 x T`` with -100 at the keys that are padding.
 
         A padded query's own row needs none: what it attends to is cut off.
         """
@@ -114,7 +114,7 @@ class Stripes(nn.Module):
         return padded
 
     def forward(self, queries: Tensor, values: Tensor) -> Tensor:
-        """``B x H x W x C/2`` queries and values to outputs of that shape."""
+        """Map ``B x H x W x C/2`` queries and values to outputs of that shape."""
         if self.padding:
             return self.attend_padded(queries, values)
         if not self.remainder:
@@ -127,7 +127,7 @@ class Stripes(nn.Module):
         return torch.cat(parts, dim=self.axis)
 
     def cut(self, features: Tensor, rest: int) -> tuple[Tensor, Tensor]:
-        """The last ``rest`` rows, or columns where stripes are vertical, from the others.
+        """Cut off the last ``rest`` rows, or columns where stripes are vertical.
 
         Split, not Slice: TensorRT's parser makes some fifteen layers of one Slice.
         """
@@ -136,14 +136,14 @@ class Stripes(nn.Module):
         return first, last
 
     def attend_padded(self, queries: Tensor, values: Tensor) -> Tensor:
-        """All stripes in one product, the last one filled up with what the mask hides."""
+        """Attend in all stripes by one product, the last one padded and masked."""
         pad = (0, 0, 0, self.padding) if self.vertical else (0, 0, 0, 0, 0, self.padding)
         padded = F.pad(queries, pad), F.pad(values, pad)
         real, _ = self.cut(self.attend(*padded, self.window), self.padding)
         return real
 
     def attend(self, queries: Tensor, values: Tensor, window: int) -> Tensor:
-        """Softmax attention in stripes of ``window``; keys are the values."""
+        """Attend by softmax in stripes of ``window``; keys are the values."""
         layout = self.layout(queries.shape[self.axis], window)
         q, v = layout.split(queries), layout.split(values)
         scores = q @ v.transpose(-1, -2)
@@ -154,7 +154,7 @@ class Stripes(nn.Module):
         return layout.join(scores.softmax(dim=-1) @ v)
 
     def layout(self, across: int, window: int) -> Layout:
-        """How a map of ``across`` rows, or columns, falls into stripes of ``window``.
+        """Plan how a map of ``across`` rows, or columns, falls into stripes of ``window``.
 
         Runtimes know attention by its four dimensions: stripes join the heads where there
         is one, or where a mask tells them apart, and the batch elsewhere.

@@ -6,7 +6,7 @@ from onnx import ModelProto, helper
 
 
 def split_hard_swish(model: ModelProto) -> ModelProto:
-    """The graph with every ``HardSwish(x)`` as ``x * HardSigmoid(x)``, its definition.
+    """Write every ``HardSwish(x)`` of a graph as ``x * HardSigmoid(x)``, its definition.
 
     TensorRT's parser refuses a HardSwish in bfloat16, and takes the parts.
     """

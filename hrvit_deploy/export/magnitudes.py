@@ -29,7 +29,7 @@ INFINITY = "largest"
 def measure(
     model: ModelProto, images: Iterable[NDArray[Any]], progress: Progress
 ) -> dict[str, float]:
-    """Largest magnitude of every float32 activation over all images.
+    """Measure the largest magnitude of every float32 activation over all images.
 
     The graph itself reduces each activation to one number as soon as it is there, so memory
     does not grow with the number of images or activations.
@@ -57,7 +57,7 @@ def measure(
 
 
 def watch(model: ModelProto) -> tuple[ModelProto, dict[str, float]]:
-    """The graph returning the largest magnitudes, and a zero for each of them."""
+    """Let the graph return the largest magnitudes, and a zero for each of them."""
     floats = float_tensors(model)
     watched = ModelProto()
     watched.CopyFrom(model)
@@ -81,7 +81,7 @@ def watch(model: ModelProto) -> tuple[ModelProto, dict[str, float]]:
 
 
 def _reduction(name: str) -> list[NodeProto]:
-    """Nodes from a tensor to its largest magnitude, infinity if it holds a NaN."""
+    """Make nodes from a tensor to its largest magnitude, infinity if it holds a NaN."""
     magnitude, broken, clear = (f"{part}:{name}" for part in ("magnitude", "broken", "clear"))
     return [
         helper.make_node("Abs", [name], [magnitude]),
@@ -103,7 +103,7 @@ def spread(model: ModelProto, largest: dict[str, float]) -> dict[str, float]:
 
 
 def float_tensors(model: ModelProto) -> set[str]:
-    """Names of all float32 activations, inputs and outputs of a graph."""
+    """Return the names of all float32 activations, inputs and outputs of a graph."""
     inferred = shape_inference.infer_shapes(model).graph
     return {
         info.name

@@ -100,7 +100,7 @@ def _check_finite(magnitudes: Mapping[str, float]) -> None:
 def find_islands(
     model: ModelProto, magnitudes: Mapping[str, float], limit: float
 ) -> dict[str, float]:
-    """Nodes that read or write a value above ``limit``, with that value."""
+    """Find nodes that read or write a value above ``limit``, with that value."""
     islands = {}
     for node in model.graph.node:
         largest = max((magnitudes.get(t, 0.0) for t in (*node.input, *node.output)), default=0)
@@ -182,7 +182,7 @@ class _Typing:
         return (node.name or node.output[0]) in self.islands
 
     def _weight(self, name: str, wanted: int) -> str:
-        """The weight in that type; the first type keeps the name."""
+        """Return the weight in that type; the first type keeps the name."""
         if name not in self.added or self.added[name].data_type == wanted:
             key = name
         else:
@@ -228,7 +228,7 @@ def _constant(node: NodeProto) -> TensorProto:
 
 
 def _narrowed(array: NDArray[Any], dtype: type, name: str) -> NDArray[Any]:
-    """The weight in a narrower type; refuses what it cannot hold."""
+    """Cast a weight to a narrower type; refuse what that cannot hold."""
     with np.errstate(over="ignore"):
         narrow: NDArray[Any] = array.astype(dtype)
     lost = ~np.isfinite(narrow.astype(np.float32)) & np.isfinite(array)

@@ -94,7 +94,7 @@ def run_worker(command: Sequence[str], timeout_s: float) -> str:
 
 
 def find_fault(source: Path, target: Path, inputs: Inputs) -> str:
-    """How the simplified graph is wrong; empty if it is not."""
+    """Describe how the simplified graph is wrong; empty if it is not."""
     try:
         check_graph(target)
         # One after the other: each holds the network's largest activations.
@@ -119,13 +119,13 @@ def find_fault(source: Path, target: Path, inputs: Inputs) -> str:
 
 
 def probes(inputs: Inputs, runner: OnnxRuntimeRunner) -> list[Inputs]:
-    """What to run: the batch given and, where it may vary, its first image alone."""
+    """Return what to run: the batch given and, where it may vary, its first image alone."""
     dynamic = any(not isinstance(shape[0], int) for _, shape in runner.signature.values())
     return [inputs, {name: array[:1] for name, array in inputs.items()}][: 1 + dynamic]
 
 
 def compare(before: Outputs, after: Outputs) -> str:
-    """How two graphs' answers differ by more than rounding; empty if they do not."""
+    """Describe how two graphs' outputs differ by more than rounding; empty if they do not."""
     if before.keys() != after.keys():
         return f"onnxsim's graph returns {', '.join(after)}"
     for name, expected in before.items():
@@ -146,7 +146,7 @@ def compare(before: Outputs, after: Outputs) -> str:
 
 
 def relative_error(actual: NDArray[Any], expected: NDArray[Any]) -> float:
-    """The largest error, in deviations of what is expected; NaN if either is no number.
+    """Return the largest error, in deviations of what is expected; NaN if either is no number.
 
     In portions, since what a large image's logits fill in float64 is gigabytes.
     """

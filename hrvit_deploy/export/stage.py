@@ -61,7 +61,7 @@ class Subject:
     sources: tuple[Source, ...] = ()
 
     def signature(self, options: ExportOptions) -> tuple[TensorInfo, TensorInfo]:
-        """The input and the output of the graph in float32."""
+        """Describe the input and the output of the graph in float32."""
         network = self.described
         return input_info(self.preparation, options.batch), output_info(
             network.task,
@@ -122,7 +122,7 @@ def export_onnx(
 def _draw(
     subject: Subject, folder: Path, options: ExportOptions, batches: Batches, progress: Progress
 ) -> tuple[ModelProto, str]:
-    """The float32 graph, and why it is not simplified, if it is not."""
+    """Return the float32 graph, and why it is not simplified, if it is not."""
     taken, returned = subject.signature(options)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         traced = Path(scratch) / "traced.onnx"
@@ -140,7 +140,7 @@ def _draw(
 
 
 def named(path: Path) -> ModelProto:
-    """A traced graph, its weights as initializers and its nodes with names."""
+    """Tidy a traced graph: weights become initializers, nodes get names."""
     return graphs.name_nodes(graphs.lift_constants(onnx.load(path)))
 
 
@@ -169,7 +169,7 @@ def cast_artefact(
     batches: Batches,
     progress: Progress,
 ) -> Artefact:
-    """A float32 ONNX artefact typed in float16 or bfloat16, as one of its own.
+    """Cast a float32 ONNX artefact to float16 or bfloat16, as an artefact of its own.
 
     Args:
         artefact: In float32.
@@ -216,7 +216,7 @@ def narrow(
     *,
     half_io: bool,
 ) -> tuple[ModelProto, dict[str, float]]:
-    """The graph in that precision, and the nodes that had to stay float32."""
+    """Cast the graph to that precision, and return the nodes that had to stay float32."""
     if graphs.is_large(model):
         raise PrecisionError(
             f"the graph is over 2 GB, too large for onnx to type it in {precision}",

@@ -61,7 +61,7 @@ class FitOptions:
             raise UsageError(f"a stride of {self.stride} goes nowhere", "give 1 or more")
 
     def stride_for(self, window: ImageSize) -> ImageSize:
-        """From one window of that size to the next, in pixels.
+        """Return the step from one window of that size to the next, in pixels.
 
         Raises:
             UsageError: It is longer than a window, and would leave pixels out.
@@ -89,7 +89,7 @@ class FitOptions:
 
 
 def parse_stride(text: str) -> ImageSize:
-    """``"768"`` or ``"384x768"`` (height x width), in pixels.
+    """Parse ``"768"`` or ``"384x768"`` (height x width), in pixels.
 
     Raises:
         UsageError: Neither.
@@ -101,7 +101,7 @@ def parse_stride(text: str) -> ImageSize:
 
 
 def parse_scales(text: str) -> tuple[float, ...]:
-    """``"0.75,1,1.25"`` as factors.
+    """Parse ``"0.75,1,1.25"`` as factors.
 
     Raises:
         UsageError: Not numbers.

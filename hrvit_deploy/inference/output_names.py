@@ -23,7 +23,7 @@ class Picture(NamedTuple):
 
 
 def name_outputs(images: Sequence[Path], folder: Path) -> list[Picture]:
-    """Every image with a name of its own below the output folder.
+    """Give every image a name of its own below the output folder.
 
     Args:
         images: Files, named after themselves; and folders, whose images keep their paths
@@ -44,7 +44,7 @@ def name_outputs(images: Sequence[Path], folder: Path) -> list[Picture]:
 
 
 def _expand(given: Path, folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Images, and where each lies below what was given."""
+    """Yield images, and where each lies below what was given."""
     if not given.is_dir():
         yield given, Path(given.name)
         return

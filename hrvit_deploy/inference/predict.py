@@ -65,7 +65,7 @@ class Prediction:
 
     Attributes:
         overlay: The picture that shows it; None for a classifier.
-        labels: The class map as an indexed picture, likewise.
+        labels: The class map as an indexed picture; None for a classifier.
         shares: Of the pixels, by name, the largest first; empty for a classifier.
         likeliest: The five likeliest classes; empty for a segmenter.
     """
@@ -142,7 +142,7 @@ def predict(
     *,
     progress: Progress,
 ) -> Predictions:
-    """Answers to images; those that cannot be used are passed over and named.
+    """Predict images; pass over those that cannot be used, and name them.
 
     Args:
         prepared: What answers.
@@ -212,7 +212,7 @@ def _segment(
 def _write(
     picture: Picture, pixels: Pixels, labels: Labels, classes: ClassSet, options: PredictOptions
 ) -> Prediction:
-    """Both pictures of an answer, whole or not at all."""
+    """Write both pictures of a prediction, whole or not at all."""
     overlay = options.out / f"{picture.name}-overlay.png"
     indices = options.out / f"{picture.name}-labels.png"
     with staging(overlay) as folder:

@@ -37,7 +37,7 @@ SMI_TIMEOUT_S = 15
 
 
 def describe_environment(date: str) -> dict[str, Any]:
-    """The machine and the software, as plain data.
+    """Describe the machine and the software as plain data.
 
     Nothing heavy is imported and nothing is started on a GPU.
 
@@ -64,13 +64,13 @@ def describe_environment(date: str) -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """The processor's name, such as ``AMD EPYC 9R14``."""
+    """Return the processor's name, such as ``AMD EPYC 9R14``."""
     found = _field(CPUINFO, "model name")
     return found or platform.processor() or platform.machine()
 
 
 def memory_mib() -> int | None:
-    """The machine's memory in MiB; None where nobody tells."""
+    """Return the machine's memory in MiB; None where it is unknown."""
     found = _field(MEMINFO, "MemTotal")
     return int(found.split()[0]) // 1024 if found else None
 
@@ -85,13 +85,13 @@ def describe_gpu() -> dict[str, Any] | None:
 
 
 def gpu_used_mib() -> float | None:
-    """Memory in use on the GPU, by anybody, in MiB; None where nobody tells."""
+    """Return the GPU's memory in use by all processes, in MiB; None where it is unknown."""
     row = query_gpu("memory.used")
     return None if row is None else _number(row[0])
 
 
 def query_gpu(*fields: str) -> list[str] | None:
-    """What nvidia-smi says of the first GPU this process may use; None without one."""
+    """Query nvidia-smi about the first GPU this process may use; None without one."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     command = [
         "nvidia-smi",
@@ -110,7 +110,7 @@ def query_gpu(*fields: str) -> list[str] | None:
 
 
 def _number(text: str) -> float | None:
-    """Fields a GPU does not know say ``[N/A]``."""
+    """Parse a number; a GPU reports ``[N/A]`` for a field it lacks."""
     try:
         return float(text)
     except ValueError:
@@ -128,7 +128,7 @@ def _load() -> float | None:
 
 
 def _field(path: Path, name: str) -> str:
-    """The value of the first ``name : value`` line; empty without one."""
+    """Return the value of the first ``name : value`` line; empty without one."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:

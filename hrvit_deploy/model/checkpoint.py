@@ -83,7 +83,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _class_names(loaded: Any, path: Path) -> tuple[str, ...]:
-    """What the file calls the classes: an extra of some trainers, and never in the way.
+    """Read what the file calls the classes, where its trainer saved names and they fit.
 
     In safetensors a JSON list under ``classes`` of the metadata; in pickles what
     mmsegmentation puts there, before and since its version 1.
@@ -95,7 +95,7 @@ def _class_names(loaded: Any, path: Path) -> tuple[str, ...]:
 
 
 def _said_of_classes(loaded: Any, path: Path) -> Iterator[Any]:
-    """Whatever stands where names may be."""
+    """Yield everything that stands where names may be."""
     try:
         yield json.loads(read_metadata(path).get("classes", "null"))
     except (ValueError, RecursionError):
@@ -108,7 +108,7 @@ def _said_of_classes(loaded: Any, path: Path) -> Iterator[Any]:
 
 
 def bare_name(name: str) -> str:
-    """A parameter's name without any wrapper's prefixes."""
+    """Return a parameter's name without any wrapper's prefixes."""
     while name.startswith(PREFIXES):
         name = name.split(".", 1)[1]
     return name
@@ -134,7 +134,7 @@ def load_network(
     num_classes: int | None = None,
     in_channels: int = 3,
 ) -> Network:
-    """The network with the checkpoint's weights, in evaluation mode.
+    """Build the network with the checkpoint's weights, in evaluation mode.
 
     Args:
         checkpoint: From :func:`read_checkpoint`.
@@ -167,7 +167,7 @@ def load_network(
 
 
 def _check_values(checkpoint: Checkpoint) -> None:
-    """That every tensor holds finite numbers of a kind the network computes with."""
+    """Check that every tensor holds finite numbers of a kind the network computes with."""
     tensors = checkpoint.tensors
     strange = [name for name, tensor in tensors.items() if not _is_usable(name, tensor)]
     if strange:
@@ -184,13 +184,13 @@ def _check_values(checkpoint: Checkpoint) -> None:
 
 
 def _is_usable(name: str, tensor: Tensor) -> bool:
-    """Whether it is dense and on a device, and float unless it is a counter."""
+    """Return whether it is dense and on a device, and float unless it is a counter."""
     dense = tensor.layout is torch.strided and not tensor.is_meta
     return dense and (tensor.is_floating_point() or name.endswith(COUNTER))
 
 
 def classes_in(checkpoint: Checkpoint, task: Task) -> int:
-    """The number of classes of the checkpoint's last layer for that task."""
+    """Return the number of classes of the checkpoint's last layer for that task."""
     key = CLASS_KEYS[task]
     if key not in checkpoint.tensors:
         found = ", ".join(checkpoint.tasks)
@@ -210,7 +210,7 @@ def classes_in(checkpoint: Checkpoint, task: Task) -> int:
 def compare_shapes(
     expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor]
 ) -> str:
-    """What does not fit, in a few words; empty if everything does."""
+    """Describe what does not fit, in a few words; empty if everything does."""
     missing = [name for name in expected if name not in tensors and not name.endswith(COUNTER)]
     unexpected = [name for name in tensors if name not in expected]
     misshapen = [

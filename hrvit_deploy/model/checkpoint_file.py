@@ -28,7 +28,7 @@ LONGEST_HEADER = 100_000_000
 
 
 def read_file(path: Path) -> Any:
-    """What ``.pth``, ``.pt`` or ``.safetensors`` holds: tensors and plain values alone.
+    """Read a ``.pth``, ``.pt`` or ``.safetensors`` file: tensors and plain values alone.
 
     Raises:
         CheckpointError: Missing, truncated, of another kind, or a pickle that holds more
@@ -74,7 +74,7 @@ def _read_safetensors(path: Path, head: bytes) -> dict[str, torch.Tensor]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What a ``.safetensors`` file that was read says of itself; nothing of any other."""
+    """Return the metadata of a ``.safetensors`` file that was read; nothing of any other."""
     if path.suffix.lower() != SAFETENSORS:
         return {}
     from safetensors import safe_open
@@ -97,7 +97,7 @@ def _read_pickle(path: Path, head: bytes) -> Any:
 
 
 def _diagnosis(path: Path, head: bytes, error: Exception) -> CheckpointError:
-    """Why PyTorch cannot load the file."""
+    """Describe why PyTorch cannot load the file."""
     reason = str(error)
     if "TorchScript" in reason:
         return CheckpointError(
@@ -119,7 +119,7 @@ def _diagnosis(path: Path, head: bytes, error: Exception) -> CheckpointError:
 
 
 def _begins(head: bytes, magic: bytes) -> bool:
-    """Whether the file starts so, or is cut short within it."""
+    """Return whether the file starts so, or is cut short within it."""
     return head.startswith(magic) or magic.startswith(head)
 
 
@@ -131,7 +131,7 @@ def _has_zip_directory(path: Path) -> bool:
 
 
 def _ends_early(path: Path, head: bytes, reason: str) -> bool:
-    """Whether a file in the legacy format is shorter than it says; nothing in it is run."""
+    """Return whether a file in the legacy format is shorter than it says; run nothing in it."""
     if not _begins(head, LEGACY):
         return False
     with path.open("rb") as file, warnings.catch_warnings():

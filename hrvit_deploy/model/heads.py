@@ -123,7 +123,7 @@ class SegmenterHead(nn.Module):
 
 
 def upsample(features: Tensor, target: MapSize | int) -> Tensor:
-    """Bilinear interpolation to a size, or by a factor, as the segmenter resizes."""
+    """Interpolate bilinearly to a size, or by a factor, as the segmenter resizes."""
     if target == 1:
         return features
     size, factor = (None, target) if isinstance(target, int) else (target, None)
@@ -139,7 +139,7 @@ class HRViTClassifier(HRViT):
         self.apply(init_weights)
 
     def scores(self, image: Tensor) -> Tensor:
-        """``B x classes`` logits."""
+        """Compute ``B x classes`` logits."""
         logits: Tensor = self.head(self.extract(image))
         return logits
 
@@ -164,7 +164,7 @@ class HRViTSegmenter(nn.Module):
         self.apply(init_weights)
 
     def scores(self, image: Tensor) -> Tensor:
-        """``B x classes x H/4 x W/4`` logits."""
+        """Compute ``B x classes x H/4 x W/4`` logits."""
         logits: Tensor = self.decode_head(self.backbone.extract(image))
         return logits
 

@@ -115,7 +115,7 @@ class Stage(nn.Module):
         return [self.run_branch(index, features) for index, features in enumerate(maps)]
 
     def run_branch(self, index: int, features: Tensor) -> Tensor:
-        """One branch's ``B x C x H x W`` map through its blocks."""
+        """Pass one branch's ``B x C x H x W`` map through its blocks."""
         size = self.sizes[index] if self.sizes else MapSize(*features.shape[2:])
         tokens = self.patch_embed[index](features, size)
         blocks = self.branches[index]
@@ -144,7 +144,7 @@ class HRViT(nn.Module):
         self.features = nn.ModuleList(features)
 
     def extract(self, image: Tensor) -> list[Tensor]:
-        """The four maps, ``B x C_i x H/2^(i+2) x W/2^(i+2)``."""
+        """Compute the four maps, ``B x C_i x H/2^(i+2) x W/2^(i+2)``."""
         maps = [self.stem(image)]
         for module in self.features:
             maps = module(maps)
@@ -155,7 +155,7 @@ class HRViT(nn.Module):
 
 
 def init_weights(module: nn.Module) -> None:
-    """The paper's initialisation; attention starts without effect."""
+    """Initialise as the paper does; attention starts without effect."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)

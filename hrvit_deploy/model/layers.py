@@ -31,12 +31,12 @@ class MapSize(NamedTuple):
 
 
 def tokens_to_map(tokens: Tensor, channels: int, size: MapSize) -> Tensor:
-    """``B x N x C`` tokens as a ``B x C x H x W`` map."""
+    """Turn ``B x N x C`` tokens into a ``B x C x H x W`` map."""
     return tokens.transpose(1, 2).reshape(-1, channels, *size)
 
 
 def map_to_tokens(features: Tensor, channels: int, size: MapSize) -> Tensor:
-    """A ``B x C x H x W`` map as ``B x N x C`` tokens."""
+    """Turn a ``B x C x H x W`` map into ``B x N x C`` tokens."""
     return features.reshape(-1, channels, size.height * size.width).transpose(1, 2)
 
 
@@ -119,7 +119,7 @@ class MixCFN(nn.Module):
 
 
 def padding_mask(stripes: int, rows: int, width: int, padded_rows: int) -> Tensor:
-    """``stripes x T x T`` with -100 wherever a query or a key is padding."""
+    """Return ``stripes x T x T`` with -100 wherever a query or a key is padding."""
     padding = torch.zeros(stripes, rows * width, dtype=torch.bool)
     if padded_rows:
         padding[-1, -padded_rows * width :] = True
@@ -163,7 +163,7 @@ class CrossShapedAttention(nn.Module):
         return normalized.transpose(1, 2)
 
     def attend(self, queries: Tensor, values: Tensor) -> Tensor:
-        """Attention within stripes of full rows; both ``B x H x W x C/2``."""
+        """Attend within stripes of full rows; both ``B x H x W x C/2``."""
         batch, height, width, channels = queries.shape
         stripes = math.ceil(height / self.window)
         padded_rows = stripes * self.window - height

@@ -25,7 +25,7 @@ _CLASSES: dict[Task, type[Network]] = {
 def build_network(
     variant: Variant, task: Task, num_classes: int, in_channels: int = 3
 ) -> Network:
-    """A freshly initialised network in evaluation mode.
+    """Build a freshly initialised network in evaluation mode.
 
     Raises:
         UsageError: Fewer than one class or input channel.
@@ -41,20 +41,20 @@ def build_network(
 def build_on_meta(
     variant: Variant, task: Task, num_classes: int, in_channels: int = 3
 ) -> Network:
-    """The same network without memory behind its parameters, for shapes and counts."""
+    """Build the same network without memory behind its parameters, for shapes and counts."""
     with torch.device("meta"):
         return build_network(variant, task, num_classes, in_channels)
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Trainable numbers, as papers count them."""
+    """Count trainable numbers, as papers do."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def count_multiply_adds(
     variant: Variant, task: Task, num_classes: int, size: ImageSize, in_channels: int = 3
 ) -> int:
-    """Multiply-adds of convolutions and products for one image, by torch's counter."""
+    """Count multiply-adds of convolutions and products for one image, by torch's counter."""
     network = build_on_meta(variant, task, num_classes, in_channels)
     image = torch.empty(1, in_channels, *size, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -18,7 +18,7 @@ BRANCHES_PER_MODULE = (1, 2, 3, 3, 4, 4)
 
 
 def factorize(channels: int) -> tuple[int, int]:
-    """Rows and columns ``(k, p)`` into which DES folds a token of ``channels``.
+    """Return rows and columns ``(k, p)`` into which DES folds a token of ``channels``.
 
     Both are as near to each other as a power of two for ``p`` allows (paper, section 3.4).
     """
@@ -129,7 +129,7 @@ VARIANTS = {
 
 
 def load_variant(name: str) -> Variant:
-    """The variant of that name, or the one described in a ``.toml`` or ``.json`` file.
+    """Load the variant of that name, or the one described in a ``.toml`` or ``.json`` file.
 
     Raises:
         UsageError: The name is not in the table, or the numbers do not fit together.

@@ -83,7 +83,7 @@ class Comparison:
 
 
 def family(folder: Path) -> list[Artefact]:
-    """The newest graph in a folder and all others there of its network, size and batch."""
+    """Open the newest graph in a folder and all others there of its network, size and batch."""
     paths = sorted(folder.glob(f"*.{Kind.ONNX}"), key=lambda path: path.stat().st_mtime_ns)
     kin = _kin(read_sidecar(sidecar_of(find_newest(folder, Kind.ONNX))))
     known = [path for path in paths if sidecar_of(path).is_file()]
@@ -112,7 +112,7 @@ def compare_artefacts(
         data: Labelled images; None leaves accuracy out.
         images: To compare decisions with eager's on.
         timing: How long to time.
-        progress: Told of each step.
+        progress: Shown each step.
         samples: Labelled images at most.
         run: How the graphs are run.
         environment: Of :func:`hrvit_deploy.measure.environment.describe_environment`.
@@ -164,7 +164,7 @@ def _judge(
     progress: Progress,
     run: RunOptions,
 ) -> list[Evaluation]:
-    """Eager PyTorch and then each graph on the labelled images."""
+    """Evaluate eager PyTorch and then each graph on the labelled images."""
     from hrvit_deploy.measure.accuracy.evaluate import evaluate_artefact
 
     in_torch = replace(run, implementation=Implementation.EAGER)
@@ -181,7 +181,7 @@ def _rows(
     agreements: Sequence[float],
     times: Sequence[BenchResult],
 ) -> tuple[Row, ...]:
-    """A row each; the first score and the first time are eager PyTorch's."""
+    """Make a row of each; the first score and the first time are eager PyTorch's."""
     unknown: Sequence[float | None] = [None] * len(times)
     known = iter(scores or unknown)
     eager, *others = times

@@ -31,7 +31,7 @@ GROWTH = 1.25
 def switched(
     graph: Artefact, ranges: Ranges, options: QuantizeOptions
 ) -> Iterator[tuple[SwitchedRunner, tuple[Product, ...]]]:
-    """The float graph with a switch for each product, open in onnxruntime."""
+    """Open the float graph in onnxruntime with a switch for each product."""
     import onnx
 
     from hrvit_deploy.graphs import lift_constants, runnable, write_graph
@@ -64,7 +64,7 @@ def sensitivity_of(
     *,
     images: int = SENSITIVITY_IMAGES,
 ) -> Sensitivity:
-    """Every product's damage alone, on a few of the images it is judged on."""
+    """Measure every product's damage alone, on a few images of the criteria."""
     from hrvit_deploy.measure.accuracy.sensitivity import measure_sensitivity
 
     runner, products = opened
@@ -120,7 +120,7 @@ class Search:
         ranges: Of its activations.
         options: Products kept already are not among those tried.
         criteria: What to judge on.
-        progress: Told of each setting that was tried.
+        progress: Shown each setting that was tried.
     """
 
     graph: Artefact
@@ -130,7 +130,7 @@ class Search:
     progress: Progress
 
     def attempts(self) -> Iterator[tuple[str, ...]]:
-        """Names to leave in float, the worst first: as few as will do, then more.
+        """Yield names to leave in float, the worst first: as few as will do, then more.
 
         A graph is judged in its own types, its switched form in float32: where that makes
         the difference, more are left.
@@ -151,7 +151,7 @@ class Search:
     def _fewest(
         self, runner: SwitchedRunner, products: Sequence[Product], worst: Sequence[str]
     ) -> int:
-        """The fewest of the worst without which the switched graph holds its gate."""
+        """Find the fewest of the worst without which the switched graph holds its gate."""
         from hrvit_deploy.inference.prepared_runner import PreparedRunner
 
         batch = self.graph.manifest.inputs[0].batch or 1
@@ -173,7 +173,7 @@ class Search:
         return fewest_that_hold(len(worst), holds)
 
     def _score(self, prepared: PreparedRunner, on: Sequence[bool]) -> float:
-        """MIoU or top-1 on the labelled images, or agreement with the float graph."""
+        """Measure mIoU or top-1 on the labelled images, or agreement with the float graph."""
         from hrvit_deploy.measure.accuracy.sensitivity import agreement_of, score_of
 
         criteria = self.criteria
@@ -189,7 +189,7 @@ class Search:
 
 
 def fewest_that_hold(most: int, holds: Callable[[int], bool]) -> int:
-    """The least number from 1 that holds, if more never do worse; ``most`` if none does."""
+    """Find the least number from 1 that holds, or ``most``, if more never do worse."""
     passed, failed = 1, 0
     while passed < most and not holds(passed):
         passed, failed = min(2 * passed, most), passed

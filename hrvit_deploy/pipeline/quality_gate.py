@@ -51,7 +51,7 @@ class QualityCriteria:
         return EvaluateOptions(samples=self.samples)
 
     def limits(self, precision: Precision) -> QualityLimits:
-        """What a graph of that precision may lose."""
+        """Return what a graph of that precision may lose."""
         return self.quality or QUALITY[precision]
 
 
@@ -112,7 +112,7 @@ def reference_score(
 
 
 def check_quality_by_parity(candidate: Artefact, criteria: QualityCriteria) -> Artefact:
-    """The verdict on a comparison that was just made on the criteria's images."""
+    """Check the quality by a comparison that was just made on the criteria's images."""
     parity = candidate.manifest.parity
     assert parity is not None
     limits = criteria.limits(candidate.manifest.precision)
@@ -168,7 +168,7 @@ def require_parity(artefact: Artefact) -> None:
 
 
 def is_held(candidate: Artefact, criteria: QualityCriteria) -> bool:
-    """Whether a missed gate counts: random weights are held to a given one only."""
+    """Return whether a missed gate counts: for random weights, only a given one does."""
     random = candidate.manifest.network.weights is Weights.RANDOM
     return not random or criteria.quality is not None
 
@@ -216,7 +216,7 @@ def require_quality(candidate: Artefact, criteria: QualityCriteria, progress: Pr
 
 
 def describe(gate: Gate) -> str:
-    """A gate in words."""
+    """Describe a gate in words."""
     if gate.metric == AGREEMENT:
         return (
             f"{gate.candidate:.4f} of the decisions are the float32 graph's on {gate.images}"

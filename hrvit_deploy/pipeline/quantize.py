@@ -47,13 +47,13 @@ def find_or_cast(
     *,
     folder: Path | None = None,
 ) -> tuple[Artefact, bool]:
-    """The graph in float16 or bfloat16, and whether it was typed and compared just now.
+    """Find the graph in float16 or bfloat16, or cast it; return whether it was cast just now.
 
     Args:
         graph: In float32, or already in that type.
         rest: The type.
         images: To measure activations on and to compare on.
-        progress: Told of each step.
+        progress: Shown each step.
         folder: Where a typed graph goes; None for beside this one.
     """
     if rest is graph.manifest.precision:
@@ -70,7 +70,7 @@ def find_or_cast(
 
 
 def _descends(path: Path, graph: Artefact) -> bool:
-    """Whether a file was made from that graph, or from another that had its name."""
+    """Return whether a file was made from that graph, or from another that had its name."""
     try:
         sources = read_sidecar(sidecar_of(path)).sources
     except ArtefactError:
@@ -96,7 +96,7 @@ def quantize(
         ranges: File and contents, of the float32 graph.
         options: Which products, and to what.
         criteria: What to judge on.
-        progress: Told of each step.
+        progress: Shown each step.
         rest: Type of everything else: FP32 or FP16; None keeps the graph's.
         auto: Leave the worst products in float until the gate holds.
         folder: Where graphs go.
@@ -153,7 +153,7 @@ def cast_and_check(
     *,
     folder: Path = EXPORT_DIR,
 ) -> Artefact:
-    """A float32 graph in float16 or bfloat16, judged against itself."""
+    """Cast a float32 graph to float16 or bfloat16 and check its quality against it."""
     typed, fresh = find_or_cast(graph, precision, criteria.images, progress, folder=folder)
     if fresh and criteria.data is None:
         return check_quality_by_parity(typed, criteria)
@@ -161,7 +161,7 @@ def cast_and_check(
 
 
 def source_of(made: Artefact) -> Artefact | None:
-    """The float32 graph that a narrower one was made from, if it still lies near it."""
+    """Find the float32 graph that a narrower one was made from, if it still lies near it."""
     for source in made.manifest.sources:
         if source.kind != Kind.ONNX:
             continue
@@ -177,7 +177,7 @@ def source_of(made: Artefact) -> Artefact | None:
 
 
 def _float32_of(graph: Artefact) -> Artefact | None:
-    """What a quantized graph is held against; None for eager PyTorch."""
+    """Return the reference of a quantized graph; None for eager PyTorch."""
     return graph if graph.manifest.precision is Precision.FP32 else source_of(graph)
 
 
@@ -190,14 +190,14 @@ def find_ranges(
     *,
     folder: Path = CALIB_DIR,
 ) -> tuple[Path, Ranges]:
-    """The ranges of a graph: those given, those measured before, or measured now.
+    """Find the ranges of a graph: those given, those measured before, or measured now.
 
     Args:
         graph: In float32, or made from such a one.
         file: Ranges to take.
         images: A folder, list or archive to calibrate on; None for ``calib/images/``.
         options: How to calibrate; None if nobody said, and any ranges will do.
-        progress: Told what is taken.
+        progress: Shown what is taken.
         folder: Where ranges lie, named after their graph.
 
     Raises:
@@ -242,7 +242,7 @@ def find_ranges(
 
 
 def _to_measure(graph: Artefact) -> Artefact:
-    """The float32 graph: this one, or the one it was made from."""
+    """Return the float32 graph: this one, or the one it was made from."""
     found = _float32_of(graph)
     if found is not None:
         return found
@@ -361,7 +361,7 @@ def check_castable(graph: Artefact, rest: Precision | None) -> None:
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether there is an image in a folder."""
+    """Return whether there is an image in a folder."""
     from hrvit_deploy.images import list_images
 
     try:

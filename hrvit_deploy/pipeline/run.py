@@ -56,14 +56,14 @@ def run_pipeline(
     images: Path | None = None,
     folders: tuple[Path, Path] = (EXPORT_DIR, ENGINES_DIR),
 ) -> PipelineResult:
-    """The whole road: export, verify, narrow or quantize, judge, build, time.
+    """Run the whole pipeline: export, verify, cast or quantize, check quality, build, time.
 
     Args:
         trained: From :func:`hrvit_deploy.pipeline.stages.load`.
         options: What graph to make of it.
         building: What engine to build from that.
         timing: How long to time the graph against eager PyTorch.
-        progress: Told of each step.
+        progress: Shown each step.
         criteria: What graphs are compared and judged on.
         environment: Of :func:`hrvit_deploy.measure.environment.describe_environment`.
         images: To calibrate on, where the engine is to multiply in eight bits; None for
@@ -99,7 +99,7 @@ def type_graph(
     images: Path | None,
     folder: Path,
 ) -> Artefact:
-    """A float32 graph in the types of an engine of that precision, judged against itself."""
+    """Make the graph in an engine's types and check it against float32."""
     if precision is graph.manifest.precision:
         return graph
     if precision not in QUANTIZED:

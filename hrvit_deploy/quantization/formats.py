@@ -38,7 +38,7 @@ class Format:
     onnx_type: int
 
     def scale_for(self, amax: NDArray[Any] | float, dtype: Any) -> NDArray[Any]:
-        """The scale that maps magnitudes up to ``amax`` onto the format.
+        """Return the scale that maps magnitudes up to ``amax`` onto the format.
 
         Args:
             amax: Largest magnitude of a tensor, or of each of its channels.
@@ -56,7 +56,7 @@ class Format:
         return np.where(short, above, scale).astype(dtype)
 
     def quantize(self, values: NDArray[Any], scale: NDArray[Any]) -> NDArray[Any]:
-        """Values as the format stores them: divided, saturated, rounded half to even.
+        """Store values in the format: divide, saturate, round half to even.
 
         Args:
             values: Finite, of any float type.
@@ -70,7 +70,7 @@ class Format:
         return stored
 
     def dequantize(self, stored: NDArray[Any], scale: NDArray[Any]) -> NDArray[np.float32]:
-        """What stored values stand for."""
+        """Return what stored values stand for."""
         values: NDArray[np.float32] = stored.astype(np.float32) * scale.astype(np.float32)
         return values
 

@@ -44,7 +44,7 @@ FLOAT_TYPES = {
 
 
 def import_qdq(path: Path, variant: Variant) -> Artefact:
-    """A quantized graph without a sidecar, described by what it says itself.
+    """Import a quantized graph without a sidecar, described by what it says itself.
 
     Nothing is written: the file stays as it is. What it does not say is assumed: images
     normalised as for ImageNet, and the variant.
@@ -92,7 +92,7 @@ def import_qdq(path: Path, variant: Variant) -> Artefact:
 
 
 def _info(path: Path, infos: list[ValueInfoProto]) -> TensorInfo:
-    """The one input or output."""
+    """Describe the one input or output."""
     if len(infos) != 1:
         raise _strange(path, f"it has {len(infos)} inputs or outputs where one is expected")
     kind = infos[0].type.tensor_type
@@ -112,7 +112,7 @@ def _preparation(path: Path, taken: TensorInfo) -> Preparation:
 
 
 def _quantized(path: Path, model: ModelProto) -> tuple[Precision, int]:
-    """What its weights and activations are stored in, and how many products take them."""
+    """Return what weights and activations are stored in, and how many products take them."""
     types = {weight.name: weight.data_type for weight in model.graph.initializer}
     stored: dict[str, int] = {}
     for node in model.graph.node:
@@ -138,7 +138,7 @@ def _quantized(path: Path, model: ModelProto) -> tuple[Precision, int]:
 
 
 def _rest(model: ModelProto) -> Precision:
-    """The type that most of its other weights have."""
+    """Return the type that most of its other weights have."""
     counts = dict.fromkeys(FLOAT_TYPES, 0)
     for weight in model.graph.initializer:
         if weight.data_type in counts:

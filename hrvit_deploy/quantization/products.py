@@ -42,7 +42,7 @@ class Product:
 
 
 def find_products(model: ModelProto) -> tuple[Product, ...]:
-    """Every product of a graph, in its order.
+    """Find every product of a graph, in its order.
 
     Those that already multiply quantized values are left out: whoever quantized them
     knew why.
@@ -84,7 +84,7 @@ def _group(node: NodeProto, shape: tuple[int, ...]) -> Group:
 
 
 def _channel_axis(node: NodeProto, shape: tuple[int, ...], index: int) -> int | None:
-    """Where the weight's output channels are, if each may have a scale of its own."""
+    """Return the axis of the weight's output channels, if each may have a scale of its own."""
     if node.op_type == "Conv":
         return 0
     if node.op_type == "ConvTranspose":
@@ -104,7 +104,7 @@ def _attribute(node: NodeProto, name: str, default: int) -> int:
 
 
 def _last_products(model: ModelProto) -> set[str]:
-    """Names of the products that no other product follows: they decide the class."""
+    """Return the names of the products that no other product follows: they decide the class."""
     makers = {name: node for node in model.graph.node for name in node.output}
     waiting = [output.name for output in model.graph.output]
     seen: set[str] = set()
@@ -124,7 +124,7 @@ def _last_products(model: ModelProto) -> set[str]:
 def choose_products(
     products: Iterable[Product], groups: Collection[Group], keep: Collection[str] = ()
 ) -> tuple[Product, ...]:
-    """The products of those groups, but for those kept in float by name.
+    """Choose the products of those groups, but for those kept in float by name.
 
     Raises:
         UsageError: A name is no product's, or nothing is left.

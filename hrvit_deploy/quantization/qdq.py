@@ -36,7 +36,7 @@ def insert_qdq(
     amax: Mapping[str, float],
     number_format: Format,
 ) -> ModelProto:
-    """The graph with those products quantized.
+    """Quantize those products of a graph.
 
     Args:
         model: In float32 or float16.
@@ -70,7 +70,7 @@ def insert_qdq(
 
 
 def prepared(model: ModelProto) -> ModelProto:
-    """The graph in an opset whose scales may be of its own type."""
+    """Convert the graph to an opset whose scales may be of its own type."""
     return set_opset(model, max(opset_of(model), SCALE_OPSET))
 
 
@@ -112,7 +112,7 @@ class Insertion:
             node.input[product.weight_input] = self._weight(product.weight, product.axis)
 
     def _activation(self, name: str) -> str:
-        """The tensor after its pair of QuantizeLinear and DequantizeLinear."""
+        """Return the tensor after its pair of QuantizeLinear and DequantizeLinear."""
         if name in self.done:
             return self.done[name]
         scale = self.format.scale_for(self._range(name), self._dtype(name))
@@ -130,7 +130,7 @@ class Insertion:
         return restored
 
     def _weight(self, name: str, axis: int | None) -> str:
-        """The weight, stored in eight bits, after its DequantizeLinear."""
+        """Return the weight, stored in eight bits, after its DequantizeLinear."""
         key = f"{name}@{axis}"
         if key in self.done:
             return self.done[key]
@@ -179,14 +179,14 @@ class Insertion:
 
 
 def magnitude(values: NDArray[Any], axis: int | None) -> NDArray[Any]:
-    """The largest magnitude of a weight, or of each slice along an axis."""
+    """Return the largest magnitude of a weight, or of each slice along an axis."""
     others = None if axis is None else tuple(i for i in range(values.ndim) if i != axis)
     largest: NDArray[Any] = np.abs(values.astype(np.float32)).max(axis=others)
     return largest
 
 
 def along(scale: NDArray[Any], axis: int | None, ndim: int) -> NDArray[Any]:
-    """Scales shaped to broadcast against a weight of ``ndim`` axes."""
+    """Shape scales to broadcast against a weight of ``ndim`` axes."""
     if axis is None:
         return scale
     return scale.reshape([-1 if i == axis else 1 for i in range(ndim)])

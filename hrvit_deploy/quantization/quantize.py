@@ -34,7 +34,7 @@ def quantize_artefact(
     *,
     ranges_file: Path | None = None,
 ) -> Artefact:
-    """A float graph with QuantizeLinear and DequantizeLinear around its products.
+    """Put QuantizeLinear and DequantizeLinear around the products of a float graph.
 
     Args:
         artefact: In float32 or float16; that type is kept by all that is not quantized.

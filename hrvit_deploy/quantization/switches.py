@@ -23,7 +23,7 @@ def insert_switches(
     amax: Mapping[str, float],
     number_format: Format,
 ) -> ModelProto:
-    """The graph with another input, :data:`SWITCHES`: a bool for each of those products.
+    """Add an input to the graph, :data:`SWITCHES`: a bool for each of those products.
 
     Args:
         model: In float32 or float16.
@@ -56,7 +56,7 @@ def insert_switches(
 
 
 def _switch(node: NodeProto, index: int, product: Product, insertion: Insertion) -> NodeProto:
-    """The product as it is, or after rounding what it takes."""
+    """Switch between the product as it is and after rounding what it takes."""
     rounded = NodeProto()
     rounded.CopyFrom(node)
     # Branches see the tensors around them, not those of other branches.
@@ -72,7 +72,7 @@ def _switch(node: NodeProto, index: int, product: Product, insertion: Insertion)
 
 
 def _branch(key: str, index: int, nodes: Iterable[NodeProto]) -> GraphProto:
-    """A subgraph that returns what its last node does, under names of its own."""
+    """Make a subgraph that returns what its last node does, under names of its own."""
     copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
     own = {name: f"{name}/{key}/{index}" for node in copies for name in node.output}
     for node in copies:

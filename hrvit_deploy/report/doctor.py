@@ -143,7 +143,7 @@ def diagnose(
 
 
 def examine(library: Library, timeout_s: float = TIMEOUT_S) -> Finding:
-    """Whether one library is there, loads, and is new enough."""
+    """Check whether one library is there, loads, and is new enough."""
     name = library.name
     if not any(map(_is_installed, library.modules)):
         return Finding(name, Status.MISSING, "not installed", library.mend)
@@ -161,7 +161,7 @@ def examine(library: Library, timeout_s: float = TIMEOUT_S) -> Finding:
 
 
 def oldest_supported(distribution: str) -> str:
-    """The floor this package's own metadata sets; empty without one."""
+    """Return the floor that this package's own metadata sets; empty without one."""
     for requirement in importlib.metadata.requires("hrvit-deploy") or ():
         match = re.match(r"([\w.-]+).*?>=([\d.]+)", requirement)
         if match and match[1].replace("_", "-") == distribution.replace("_", "-"):
@@ -204,7 +204,7 @@ MAIN_ROAD = ("export", "verify")
 
 
 def find_roads(found: dict[str, Finding]) -> tuple[Finding, ...]:
-    """Which roads are open, given every library and the GPU by name."""
+    """Check which workflows are open, given every library and the GPU by name."""
     return tuple(_judge(road, found) for road in ROADS)
 
 

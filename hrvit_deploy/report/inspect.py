@@ -28,7 +28,7 @@ class Description:
         external_bytes: Of weights kept in files beside an ONNX graph.
         operators: Type to count, most frequent first; empty for a plan.
         nodes: How many operators that is.
-        layers: Type of a plan's layers to their number, likewise; empty for a graph.
+        layers: Type of a plan's layers to their number; empty for a graph.
         chain: This file and everything it was made from, with hashes, nearest first.
     """
 
@@ -56,7 +56,7 @@ class Description:
 
 
 def describe(artefact: Artefact) -> Description:
-    """What there is to know of an artefact; needs neither onnx nor TensorRT.
+    """Describe an artefact, without onnx and TensorRT.
 
     Args:
         artefact: As :func:`hrvit_deploy.artefact.open_artefact` gives it, checked.

@@ -55,7 +55,7 @@ def plot_bench(report: BenchReport, path: Path) -> Path:
 
 
 def _sheet(inches: float) -> tuple[Any, Any]:
-    """A figure with room for a title above rows of that height, and its axes."""
+    """Make a figure with room for a title above rows of that height, and its axes."""
     try:
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -117,7 +117,7 @@ def _label(figure: Any, axes: Any, report: BenchReport) -> None:
 
 
 def _head(figure: Any, axes: Any, title: str, line: str) -> None:
-    """A title, a line below it, and no more ink than bars need."""
+    """Write a title and a line below it, and leave out what bars do not need."""
     axes.grid(axis="x", color="#dddddd", linewidth=0.8, zorder=0)
     axes.tick_params(length=0)
     for side in ("top", "right", "left"):
@@ -166,7 +166,7 @@ def plot_sensitivity(found: Sensitivity, path: Path, *, rows: int = 32) -> Path:
 
 
 def short_name(name: str) -> str:
-    """The telling end of a node's path."""
+    """Return the distinctive end of a node's path."""
     trimmed = name.removeprefix("/network/").replace("backbone/", "")
     if len(trimmed) <= LABEL_CHARACTERS:
         return trimmed
@@ -181,7 +181,7 @@ def _title(rows: tuple[BenchResult, ...]) -> str:
 
 
 def environment_line(environment: dict[str, Any]) -> str:
-    """The machine and the main versions in one line."""
+    """Describe the machine and the main versions in one line."""
     gpu = environment.get("gpu")
     cores = environment.get("usable_cores")
     parts = [

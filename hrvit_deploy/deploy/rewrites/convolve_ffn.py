@@ -32,14 +32,14 @@ class ConvolvedFFN(nn.Module):
         self.fc2 = convolution(ffn.fc2)
 
     def forward(self, tokens: Tensor, size: MapSize) -> Tensor:  # noqa: ARG002
-        """Tokens to tokens, ``B x N x C`` or as ``tokens`` says."""
+        """Map tokens to tokens, ``B x N x C`` or as ``tokens`` says."""
         grid = tokens.reshape(-1, *self.size, self.channels).permute(0, 3, 1, 2)
         projected: Tensor = self.fc2(F.gelu(self.conv(self.fc1(grid))))
         return projected.permute(0, 2, 3, 1).reshape(self.tokens)
 
 
 def convolution(linear: nn.Linear) -> nn.Conv2d:
-    """The 1x1 convolution that is that linear layer at every cell."""
+    """Make the 1x1 convolution that is that linear layer at every cell."""
     conv = nn.Conv2d(linear.in_features, linear.out_features, 1)
     conv.requires_grad_(requires_grad=False)
     conv.weight.copy_(linear.weight[:, :, None, None])

@@ -26,7 +26,7 @@ def apply(network: nn.Module, size: ImageSize) -> int:
 
 
 def _values_of(attention: StaticAttention) -> nn.Conv2d:
-    """What ``to_qkv`` makes the values with, as a convolution."""
+    """Make a convolution of what ``to_qkv`` computes the values with."""
     channels, projection = attention.channels, attention.projections[-1]
     conv = nn.Conv2d(channels, channels, 1).requires_grad_(requires_grad=False)
     assert conv.bias is not None

@@ -38,7 +38,7 @@ class DenseShortcut(nn.Module):
         self.dense_left.bias.copy_(left.bias.detach().repeat_interleave(columns))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens to tokens, ``B x N x C`` or as ``tokens`` says."""
+        """Map tokens to tokens, ``B x N x C`` or as ``tokens`` says."""
         rows = tokens.reshape(-1, self.columns)
         folded = F.gelu(self.proj_right(rows)).reshape(self.tokens)
         projected: Tensor = self.dense_left(folded)

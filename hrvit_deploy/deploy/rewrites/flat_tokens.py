@@ -36,20 +36,20 @@ def apply(network: nn.Module, size: ImageSize) -> int:  # noqa: ARG001
 
 
 def parts_of(block: nn.Module) -> tuple[nn.Module, ...]:
-    """What of a block gives tokens a shape."""
+    """Yield the parts of a block that give tokens a shape."""
     assert isinstance(block, Block)
     return block.attn, block.des, block.ffn
 
 
 def takes_rows(part: nn.Module) -> TypeGuard[Flattening]:
-    """Whether it takes tokens in any shape, and returns them in the one it is told."""
+    """Return whether it takes tokens in any shape, and returns them in a requested one."""
     if isinstance(part, StaticAttention):
         return not part.normalizes
     return isinstance(part, GridPatchEmbed | DenseShortcut | ConvolvedFFN)
 
 
 def flatten(part: Flattening) -> bool:
-    """Have it return rows of one matrix; False if it did already."""
+    """Make it return rows of one matrix; return False if it did already."""
     rows = part.tokens[0], part.tokens[-1]
     changed = part.tokens != rows
     part.tokens = rows

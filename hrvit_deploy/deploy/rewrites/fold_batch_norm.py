@@ -31,7 +31,7 @@ def apply(network: nn.Module, size: ImageSize) -> int:  # noqa: ARG001
 
 
 def _pairs(module: nn.Module) -> list[tuple[nn.Module, nn.Module, str]]:
-    """Layers directly followed by a norm, with the norm's parent and name."""
+    """Yield layers directly followed by a norm, with the norm's parent and name."""
     match module:
         case Stem():
             return [(module.conv1, module, "bn1"), (module.conv2, module, "bn2")]

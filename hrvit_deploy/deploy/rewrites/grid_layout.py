@@ -23,13 +23,13 @@ class GridPatchEmbed(nn.Module):
         self.tokens: tuple[int, ...] = (-1, size.height * size.width, embed.channels)
 
     def forward(self, features: Tensor, size: MapSize) -> Tensor:  # noqa: ARG002
-        """``B x C x H x W`` to tokens, ``B x N x C`` or as ``tokens`` says."""
+        """Map ``B x C x H x W`` to tokens, ``B x N x C`` or as ``tokens`` says."""
         tokens: Tensor = self.norm(self.proj(features).permute(0, 2, 3, 1).reshape(self.tokens))
         return tokens
 
 
 def grid_to_map(tokens: Tensor, channels: int, size: MapSize) -> Tensor:
-    """Tokens of any shape as a ``B x C x H x W`` map."""
+    """Turn tokens of any shape into a ``B x C x H x W`` map."""
     return tokens.reshape(-1, *size, channels).permute(0, 3, 1, 2)
 
 

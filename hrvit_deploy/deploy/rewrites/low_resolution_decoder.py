@@ -40,7 +40,7 @@ class LowResolutionHead(nn.Module):
             first.bias += fusion.conv.bias
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Four maps to ``B x classes x H/4 x W/4`` scores, as the original does."""
+        """Map four maps to ``B x classes x H/4 x W/4`` scores, as the original does."""
         finest = MapSize(*maps[0].shape[2:])
         targets: Sequence[MapSize | int] = self.factors or [finest] * len(maps)
         total: Tensor = self.convs[0](maps[0])
@@ -53,7 +53,7 @@ class LowResolutionHead(nn.Module):
 
 
 def _product(projection: nn.Conv2d, share: Tensor) -> nn.Conv2d:
-    """The 1x1 convolution ``share @ projection``."""
+    """Make the 1x1 convolution ``share @ projection``."""
     assert projection.bias is not None
     conv = nn.Conv2d(projection.in_channels, share.shape[0], 1)
     conv.requires_grad_(requires_grad=False)

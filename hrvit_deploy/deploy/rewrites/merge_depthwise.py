@@ -11,7 +11,7 @@ from hrvit_deploy.options import ImageSize
 
 
 def merged(mixed: MixedConv) -> nn.Conv2d:
-    """One 5x5 depthwise convolution; the 3x3 kernels are framed with zeros."""
+    """Merge into one 5x5 depthwise convolution; frame the 3x3 kernels with zeros."""
     half = mixed.conv_3.out_channels
     conv = nn.Conv2d(2 * half, 2 * half, 5, padding=2, groups=2 * half)
     conv.requires_grad_(requires_grad=False)

@@ -26,7 +26,7 @@ def apply(network: nn.Module, size: ImageSize) -> int:
 
 
 def cut(linear: nn.Linear, count: int) -> list[nn.Linear]:
-    """Layers that make an equal share of the outputs each, one after the other."""
+    """Cut a layer into some that make an equal share of the outputs each, in order."""
     layers = []
     for weight, bias in zip(linear.weight.chunk(count), linear.bias.chunk(count), strict=True):
         layer = nn.Linear(linear.in_features, len(weight)).requires_grad_(requires_grad=False)

@@ -52,7 +52,7 @@ class StaticAttention(nn.Module):
         return not isinstance(self.attn_bn, nn.Identity)
 
     def forward(self, tokens: Tensor, size: MapSize) -> Tensor:  # noqa: ARG002
-        """Tokens to tokens, ``B x N x C`` or as ``tokens`` says."""
+        """Map tokens to tokens, ``B x N x C`` or as ``tokens`` says."""
         across, down, values = self.project(tokens)
         across_values, down_values = torch.split(values, self.channels // 2, dim=-1)
         attended = torch.cat(
@@ -74,7 +74,7 @@ class StaticAttention(nn.Module):
         return tuple(layer for layer in layers if isinstance(layer, nn.Linear))
 
     def project(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries across and down, ``B x H x W x C/2`` each, and values, ``C`` wide."""
+        """Project queries across and down, ``B x H x W x C/2`` each, and values, ``C`` wide."""
         maps = [
             layer(tokens).reshape(-1, *self.size, layer.out_features)
             for layer in self.projections
@@ -88,7 +88,7 @@ class StaticAttention(nn.Module):
         return across, down, values
 
     def convolve(self, tokens: Tensor, values: Tensor) -> Tensor:
-        """The convolution path: ``B x C x H x W``.
+        """Compute the convolution path: ``B x C x H x W``.
 
         A transposition beside a convolution costs runtimes little, one before the
         activation does; so the activation comes first.

@@ -20,7 +20,7 @@ class BatchLimits:
 
 
 def batch_limits(manifest: Manifest, largest_batch: int = LARGEST_BATCH) -> BatchLimits:
-    """The fixed batch, or what a dynamic one may be.
+    """Return the fixed batch, or the limits of a dynamic one.
 
     Args:
         manifest: Of the artefact.

@@ -20,14 +20,14 @@ UNSCALE = (
 
 
 def is_several(images: Any) -> TypeGuard[list[Any] | tuple[Any, ...] | Pixels]:
-    """Whether that is more than one image: a list, a tuple, or a 4-D array."""
+    """Return whether this is more than one image: a list, a tuple, or a 4-D array."""
     return isinstance(images, list | tuple) or (
         isinstance(images, np.ndarray) and images.ndim == 4
     )
 
 
 def as_image(given: Any, name: str) -> NamedImage:
-    """One image, decoded.
+    """Decode one image.
 
     Args:
         given: An ``H x W x 3`` uint8 array, which is not copied; a path; or a picture of
@@ -52,7 +52,7 @@ def as_image(given: Any, name: str) -> NamedImage:
 
 
 def _wrong(array: np.ndarray[Any, Any]) -> tuple[str, str] | None:
-    """What an array is instead of an RGB image, and how to make it one."""
+    """Return what an array is instead of an RGB image, and how to make it one."""
     shape = " x ".join(map(str, array.shape)) or "a number"
     if array.ndim == 2:
         return (

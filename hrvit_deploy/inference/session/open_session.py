@@ -16,7 +16,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def choose(kind: type[Choice], asked: str) -> Choice:
-    """That member, if there is one of that value.
+    """Return the member of that value.
 
     Raises:
         UsageError: There is none.
@@ -28,7 +28,7 @@ def choose(kind: type[Choice], asked: str) -> Choice:
 
 
 def choose_provider(asked: str | None, artefact: Artefact) -> Provider:
-    """What runs the artefact; the CPU if nothing is asked for.
+    """Return what runs the artefact; the CPU if nothing is requested.
 
     Raises:
         UsageError: There is no such provider, or none is to be chosen.

@@ -133,7 +133,7 @@ class Session(Closing):
     def __call__(self, images: Pixels) -> Any: ...
 
     def __call__(self, images: Any) -> Any:
-        """What the network sees in one image or several.
+        """Predict one image or several.
 
         Args:
             images: An ``H x W x 3`` uint8 RGB array of any size, a path, or a picture of
@@ -162,7 +162,7 @@ class Session(Closing):
     def run(self, tensors: Inputs, *, on_device: bool) -> dict[str, Any]: ...
 
     def run(self, tensors: Inputs, *, on_device: bool = False) -> dict[str, Any]:
-        """One batch of tensors through the network, as the sidecar describes them.
+        """Run one batch of tensors, as the sidecar describes them.
 
         Args:
             tensors: Input name to host array; to a plan also arrays on the GPU that speak

@@ -130,7 +130,7 @@ def evaluate_artefact(
 
 
 def labelled_data(data: Path, network: Network, layout: Layout = Layout.AUTO) -> Dataset:
-    """The data set in a folder, if that network can be judged by it.
+    """Find the data set in a folder, if that network can be evaluated on it.
 
     Raises:
         InputError: It is laid out in no known way, for another task, or has more classes.
@@ -238,7 +238,7 @@ def _judge(
 
 
 def _ranked(scores: np.ndarray) -> Labels:
-    """The likeliest classes, best first; -1 where a probability is not finite."""
+    """Return the likeliest classes, best first; -1 where a probability is not finite."""
     if not np.isfinite(scores).all():
         return np.array([UNDECIDED], np.int32)
     return np.argsort(-scores, kind="stable")[:TOP].astype(np.int32)
@@ -247,7 +247,7 @@ def _ranked(scores: np.ndarray) -> Labels:
 def labels_for(
     sample: Sample, image: NamedImage, layout: Layout, ignore_index: int, classes: int
 ) -> Labels:
-    """The class of each pixel, -1 where nothing is to be judged; checked against both.
+    """Read the class of each pixel, -1 where none counts; check it with image and network.
 
     Raises:
         InputError: They are of another shape than the image, or of more classes.

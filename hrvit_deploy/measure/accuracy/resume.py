@@ -40,7 +40,7 @@ class RunningCounts:
         self.whole = True
 
     def add_maps(self, truths: Sequence[Labels], predicted: Sequence[Labels]) -> None:
-        """Some pictures: ``H x W`` labels and the outputs to each."""
+        """Count some images: ``H x W`` labels and the predicted ones of each."""
         self.whole = False
         for truth, output in zip(truths, predicted, strict=True):
             self.confusion.add(truth, output, VOID)
@@ -48,7 +48,7 @@ class RunningCounts:
         self.whole = True
 
     def add_images(self, truths: Sequence[int], ranked: Sequence[Labels]) -> None:
-        """Some pictures of one class: which, and the likeliest ones, best first."""
+        """Count some images of one class: which, and the likeliest ones, best first."""
         self.whole = False
         for truth, likeliest in zip(truths, ranked, strict=True):
             self.confusion.add(np.array([truth]), likeliest[:1], VOID)
@@ -66,7 +66,7 @@ class RunningCounts:
 
 
 def key_of(dataset: Dataset, samples: int | None, **settings: Any) -> str:
-    """What counts belong to: data and settings as hexadecimal digits.
+    """Hash what counts belong to, data and settings, to hexadecimal digits.
 
     Images and labels count by name, size and time of change.
     """
@@ -92,7 +92,7 @@ class ResumeFile:
         self._saved = clock()
 
     def load(self, classes: int, progress: Progress) -> RunningCounts:
-        """The counts to go on from; none at all where none fit, with a note that says so."""
+        """Load the counts to go on from; note where none fit, and start with none."""
         counts = RunningCounts(classes)
         if self._path is None or not self._path.exists():
             return counts
@@ -159,6 +159,6 @@ class ResumeFile:
         self._saved = self._clock()
 
     def remove(self) -> None:
-        """All is counted."""
+        """Remove the file once all is counted."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)

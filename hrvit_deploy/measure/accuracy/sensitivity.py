@@ -89,7 +89,7 @@ class SwitchedRunner(Closing):
         self._runner = runner
 
     def run(self, inputs: Inputs) -> Outputs:
-        """One batch with the switches as they are; see the protocol."""
+        """Run one batch with the switches as they are; see the protocol."""
         return self._runner.run({**inputs, SWITCHES: self.on})
 
     def close(self) -> None:
@@ -200,7 +200,7 @@ def _score(counts: _Tally, task: Task) -> float:
 def labelled_images(
     data: Path, network: Network, size: ImageSize, count: int
 ) -> Iterator[Labelled]:
-    """So many images of a labelled set, spread evenly over it.
+    """Yield so many images of a labelled set, spread evenly over it.
 
     Args:
         data: Laid out as :mod:`hrvit_deploy.datasets` knows.
@@ -229,7 +229,7 @@ def labelled_images(
 def agreement_of(
     prepared: PreparedRunner, on: Sequence[bool], images: Iterable[NamedImage]
 ) -> float:
-    """The share of decisions that a setting of the switches leaves as they are.
+    """Measure the share of decisions that a setting of the switches leaves as they are.
 
     Args:
         prepared: Around a :class:`SwitchedRunner`.
@@ -257,7 +257,7 @@ def score_of(
     *,
     progress: Progress,
 ) -> float:
-    """MIoU or top-1 of a setting of the switches on labelled images.
+    """Measure mIoU or top-1 of a setting of the switches on labelled images.
 
     Args:
         network: What it computes.

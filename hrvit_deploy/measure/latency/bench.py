@@ -62,7 +62,8 @@ class BenchResult:
     """One row; numbers are None where ``error`` says why.
 
     Attributes:
-        p50_ms: Median latency of one run, in milliseconds; others likewise.
+        p50_ms: Median latency of one run, in milliseconds; ``p90_ms``, ``p99_ms`` and
+            ``mean_ms`` are the other percentiles and the mean.
         images_per_s: Images per run over the mean latency.
         peak_mib: Most memory it used where it ran: resident in its process on a CPU, taken
             from the GPU on one.

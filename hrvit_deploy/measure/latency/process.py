@@ -158,7 +158,7 @@ class Worker:
 
 
 def _environment(threads: int | None) -> dict[str, str]:
-    """The worker finds modules where this process does, whatever folder it is in."""
+    """Return an environment where a worker finds modules as this process does."""
     environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     if threads is not None:

@@ -73,7 +73,7 @@ def profile(spec: RunnerSpec, *, warmup: int = 5, runs: int = 20) -> Profile:
 
 
 def summarize(name: str, runner: str, times: Sequence[NodeTime]) -> Profile:
-    """Node times by type, and the slowest of them."""
+    """Sum node times by type, and find the slowest nodes."""
     total_ms = sum(node.time_ms for node in times)
     kinds: dict[str, list[float]] = defaultdict(list)
     for node in times:

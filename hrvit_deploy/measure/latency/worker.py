@@ -85,7 +85,7 @@ class Bench:
         }
 
     def run(self, settle: int, count: int) -> Message:
-        """So many untimed runs, then so many timed ones."""
+        """Run untimed, then timed."""
         for _ in range(settle):
             self.runner.run(self.inputs)
         times_ms = time_runs(lambda: self.runner.run(self.inputs), count)
@@ -108,7 +108,7 @@ class Bench:
 def time_runs(
     run: Callable[[], object], count: int, clock: Callable[[], int] = time.perf_counter_ns
 ) -> list[float]:
-    """Milliseconds of each of so many calls."""
+    """Time each of so many calls, in milliseconds."""
     times_ms = []
     for _ in range(count):
         started = clock()
@@ -118,7 +118,7 @@ def time_runs(
 
 
 def peak_mib(status: Path = Path("/proc/self/status")) -> float | None:
-    """Most memory this process ever had resident, in MiB; None where nobody tells.
+    """Return the most memory this process ever had resident, in MiB; None where it is unknown.
 
     Not ``getrusage``: that starts with the peak of the process that started this one.
     """

@@ -35,7 +35,7 @@ class Errors:
         self._sum_reference = 0.0
 
     def add(self, name: str, candidate: NDArray[Any], reference: NDArray[Any]) -> None:
-        """One image's outputs.
+        """Add one image's outputs.
 
         Args:
             name: Of the image, to name it where an output is not finite.
@@ -107,7 +107,7 @@ class Agreement:
         self.count = 0
 
     def add(self, candidate: Labels, reference: Labels) -> None:
-        """One image's decisions, of the same shape; undecided ones agree with nothing.
+        """Add one image's decisions, of the same shape; undecided ones agree with nothing.
 
         Raises:
             InputError: The shapes differ.
@@ -129,7 +129,7 @@ class Agreement:
 def compare_scores(
     errors: Errors, agreement: Agreement, gates: Gates, reference: str, images: int
 ) -> Parity:
-    """The verdict on outputs that can be subtracted.
+    """Compare outputs that can be subtracted with the gates.
 
     The gates of the result are absolute, so that each stands beside its measurement.
     """
@@ -168,7 +168,7 @@ def compare_scores(
 
 
 def compare_labels(agreement: Agreement, gates: Gates, reference: str, images: int) -> Parity:
-    """The verdict on outputs of which only the decisions compare.
+    """Compare outputs of which only the decisions can be compared with the gates.
 
     A decision counts as a vector with a single 1: ``mean_abs`` is the share that differs,
     ``max_abs`` is 1 if any does, and the cosine is the agreement. Only that has a gate.

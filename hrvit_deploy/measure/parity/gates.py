@@ -18,7 +18,7 @@ class Gates:
 
     Attributes:
         max_error: Largest absolute error, in standard deviations of the reference.
-        mean_error: Mean absolute error, likewise.
+        mean_error: Mean absolute error, in standard deviations of the reference.
         cosine: Least cosine of the two outputs, all elements as one vector.
         agreement: Least share of images, or of pixels, that get the same class.
     """

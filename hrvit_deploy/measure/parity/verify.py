@@ -77,7 +77,7 @@ def _compare(
     errors: Errors | None,
     agreement: Agreement,
 ) -> None:
-    """One batch of images through both.
+    """Run one batch of images through both.
 
     What outputs large images fill is gone before the next batch. The reference goes first:
     eager PyTorch needs the most memory while it runs, and holds nothing of it afterwards.

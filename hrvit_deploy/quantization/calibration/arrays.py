@@ -20,7 +20,7 @@ TYPES = ("uint8", "float16", "float32", "float64")
 
 
 def read_header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of an array.
+    """Return shape and type of an array.
 
     Raises:
         InputError: It is broken, or holds no images: see :func:`_check`.
@@ -42,7 +42,7 @@ def read_header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
 def read_array(
     path: Path, name: str, indices: Iterable[int | None]
 ) -> Iterator[tuple[int | None, NDArray[Any]]]:
-    """Those images of an array, in rising order.
+    """Yield those images of an array, in rising order.
 
     Args:
         path: An ``.npz``, compressed or not.
@@ -71,7 +71,7 @@ def read_array(
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether columns come first, and type; the file is left at the first value."""
+    """Read shape, whether columns come first, and type; leave the file at the first value."""
     version = npy.read_magic(file)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     return read(file)

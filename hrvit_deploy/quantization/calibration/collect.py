@@ -103,7 +103,7 @@ def check_measurable(artefact: Artefact) -> None:
 
 
 def collect(artefact: Artefact, pictures: PictureSet, progress: Progress) -> Histograms:
-    """Histograms by tensor; tensors that hold the same values share one.
+    """Collect histograms by tensor; tensors that hold the same values share one.
 
     The activations of one batch are in memory at a time, whatever the number of images, and
     one session.
@@ -143,7 +143,7 @@ def collect(artefact: Artefact, pictures: PictureSet, progress: Progress) -> His
 
 
 def ranges_from(histograms: Histograms, options: CalibrationOptions) -> dict[str, float]:
-    """The range of every tensor by one method."""
+    """Choose the range of every tensor by one method."""
     distinct = {id(counted): counted for counted in histograms.values()}
     chosen = {key: threshold(counted, options) for key, counted in distinct.items()}
     return {name: chosen[id(counted)] for name, counted in histograms.items()}
@@ -171,7 +171,7 @@ def _count(
 
 
 def _groups(model: ModelProto, names: list[str], budget: int = BUDGET) -> list[list[str]]:
-    """The tensors in groups that fit the budget together, or are alone."""
+    """Group tensors so that each group fits the budget, or is one tensor alone."""
     sizes = _sizes(model)
     groups: list[list[str]] = []
     free = 0
@@ -186,7 +186,7 @@ def _groups(model: ModelProto, names: list[str], budget: int = BUDGET) -> list[l
 
 
 def _sizes(model: ModelProto) -> dict[str, int]:
-    """Bytes of each float32 tensor, for one image where the batch is dynamic."""
+    """Count the bytes of each float32 tensor, for one image where the batch is dynamic."""
     return {
         info.name: 4 * math.prod(d.dim_value or 1 for d in info.type.tensor_type.shape.dim)
         for info in shape_inference.infer_shapes(model).graph.value_info

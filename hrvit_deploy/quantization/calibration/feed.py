@@ -24,12 +24,12 @@ class Batch(NamedTuple):
 
 
 def batch_count(pictures: PictureSet, manifest: Manifest) -> int:
-    """How many batches :func:`batches` yields."""
+    """Return how many batches :func:`batches` yields."""
     return -(-pictures.count // (manifest.inputs[0].batch or 1))
 
 
 def batches(pictures: PictureSet, manifest: Manifest) -> Iterator[Batch]:
-    """All pictures, prepared, in batches of the graph's size; one by one if it is dynamic.
+    """Yield all images, prepared, in batches of the graph's size; one by one if it is dynamic.
 
     A batch that the last pictures do not fill is filled from the first ones.
 
@@ -47,7 +47,7 @@ def batches(pictures: PictureSet, manifest: Manifest) -> Iterator[Batch]:
 
 
 def prepared(picture: Picture, manifest: Manifest) -> NDArray[Any]:
-    """A picture as a batch of one: pixels by the sidecar's preparation, floats as they are.
+    """Prepare an image as a batch of one: pixels as the sidecar says, floats as they are.
 
     Raises:
         InputError: Floats are not laid out as the graph takes them.

@@ -87,7 +87,7 @@ class Histogram:
 
 
 def _halved(counts: Counts) -> Counts:
-    """The counts over twice the span: bins merged in pairs, and as many empty ones."""
+    """Count over twice the span: merge bins in pairs, and add as many empty ones."""
     merged = np.zeros_like(counts)
     merged[: BINS // 2] = counts.reshape(-1, 2).sum(axis=1)
     return merged

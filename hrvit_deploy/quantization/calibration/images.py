@@ -59,7 +59,7 @@ class PictureSet(ABC):
         return hashlib.sha256("\n".join(sorted(self._digests())).encode()).hexdigest()
 
     def _digests(self) -> Iterator[str]:
-        """A hash of each."""
+        """Yield a hash of each."""
         for picture in self:
             values = np.ascontiguousarray(picture.values)
             head = f"{values.dtype.str} {values.shape} ".encode()
@@ -132,7 +132,7 @@ class NoiseSet(PictureSet):
 def open_pictures(
     place: Path | None, options: CalibrationOptions, preparation: Preparation
 ) -> PictureSet:
-    """The images at a place, as many as asked for, taken evenly from all there are.
+    """Open the images at a place, as many as requested, taken evenly from all there are.
 
     Args:
         place: A folder; a ``.txt`` with a path a line, relative to itself; or an ``.npz``.
@@ -164,7 +164,7 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _array_picks(path: Path) -> list[tuple[str, int | None]]:
-    """Every image of an ``.npz``: a 4-D array holds many, a 3-D one is one."""
+    """Yield every image of an ``.npz``: a 4-D array holds many, a 3-D one is one."""
     if not path.is_file():
         raise InputError(f"there is no {path}", "check the path")
     picks: list[tuple[str, int | None]] = []

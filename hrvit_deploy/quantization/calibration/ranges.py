@@ -113,7 +113,7 @@ def differences(
     images_sha256: str = "",
     options: CalibrationOptions | None = None,
 ) -> list[str]:
-    """Why the ranges are not those wanted, in a few words each; what is empty is not asked.
+    """Describe why the ranges are not those wanted, in a few words each; skip what is empty.
 
     Args:
         ranges: As measured.
@@ -137,7 +137,7 @@ def differences(
 
 
 def kept_percentile(options: CalibrationOptions) -> float:
-    """The percentile, or 100 for methods that have none."""
+    """Return the percentile, or 100 for methods that have none."""
     return options.percentile if options.method is Method.PERCENTILE else 100.0
 
 

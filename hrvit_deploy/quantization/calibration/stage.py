@@ -25,7 +25,7 @@ def calibrate_artefact(
     folder: Path,
     progress: Progress,
 ) -> tuple[Path, Ranges]:
-    """Ranges of a graph, measured unless the same are there already.
+    """Measure the ranges of a graph, unless the same are there already.
 
     Args:
         artefact: A float32 graph.

@@ -10,7 +10,7 @@ from hrvit_deploy.graphs import PRODUCTS, REARRANGES
 
 
 def product_inputs(model: ModelProto) -> tuple[str, ...]:
-    """Names of all floating activations that a product takes, in the order of the graph.
+    """Return the names of all floating activations that a product takes, in graph order.
 
     Weights, and whatever the graph computes from weights alone, are not among them.
     """
@@ -27,7 +27,7 @@ def product_inputs(model: ModelProto) -> tuple[str, ...]:
 
 
 def sources(model: ModelProto, names: Iterable[str]) -> dict[str, str]:
-    """Each tensor, and the first in the graph that holds the same values in some order."""
+    """Map each tensor to the first in the graph that holds the same values in some order."""
     moved = {
         node.output[0]: node.input[0] for node in model.graph.node if node.op_type in REARRANGES
     }
@@ -41,7 +41,7 @@ def _origin(name: str, moved: dict[str, str]) -> str:
 
 
 def watch(model: ModelProto, names: Iterable[str]) -> ModelProto:
-    """The graph returning those float32 activations instead of its own outputs."""
+    """Let the graph return those float32 activations instead of its own outputs."""
     watched = ModelProto()
     watched.CopyFrom(model)
     del watched.graph.output[:]
@@ -52,7 +52,7 @@ def watch(model: ModelProto, names: Iterable[str]) -> ModelProto:
 
 
 def _constants(model: ModelProto) -> set[str]:
-    """Initializers, and outputs of nodes that see nothing else."""
+    """Return the initializers, and the outputs of nodes that see nothing else."""
     known = {weight.name for weight in model.graph.initializer}
     known |= {weight.values.name for weight in model.graph.sparse_initializer}
     # A default value does not make an input a constant, but old files list weights twice.
@@ -67,7 +67,7 @@ def _draws(node: NodeProto) -> bool:
 
 
 def _integers(model: ModelProto) -> set[str]:
-    """Tensors known to hold no floating numbers, such as products of shapes."""
+    """Return the tensors known to hold no floating numbers, such as products of shapes."""
     floating = {
         TensorProto.FLOAT,
         TensorProto.FLOAT16,

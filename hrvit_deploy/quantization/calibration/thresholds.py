@@ -31,7 +31,7 @@ STRIDE = 2
 
 
 def threshold(histogram: Histogram, options: CalibrationOptions) -> float:
-    """The range by that method: finite, above 0, at most the maximum unless that is tiny.
+    """Choose a range by that method: finite, above 0, at most the maximum unless that is tiny.
 
     It is the shortest decimal that float32 reads as the same number, so that files of
     ranges are short and a comparison of them shows true differences only.
@@ -47,12 +47,12 @@ def threshold(histogram: Histogram, options: CalibrationOptions) -> float:
 
 
 def minmax(histogram: Histogram) -> float:
-    """The largest magnitude: nothing is clipped."""
+    """Return the largest magnitude: nothing is clipped."""
     return histogram.maximum
 
 
 def percentile(histogram: Histogram, percent: float) -> float:
-    """The edge of the first bin up to which that share of magnitudes lies.
+    """Return the edge of the first bin up to which that share of magnitudes lies.
 
     Args:
         histogram: Of magnitudes.
@@ -66,7 +66,7 @@ def percentile(histogram: Histogram, percent: float) -> float:
 
 
 def entropy(histogram: Histogram) -> float:
-    """The range whose 128 levels tell most about the magnitudes.
+    """Return the range whose 128 levels keep the most information about the magnitudes.
 
     For every range of at least 128 bins: P is the histogram within, with all beyond in its
     last bin; Q is the histogram within merged into 128 levels and spread again over those
@@ -88,7 +88,7 @@ def entropy(histogram: Histogram) -> float:
 
 
 def _divergences(counts: Floats, ends: NDArray[np.intp]) -> Floats:
-    """Of P from Q for ranges of so many bins each.
+    """Compute the divergence of P from Q for ranges of so many bins each.
 
     With raw counts h, their sum S within the range, the number C beyond and T = S + C:
     the divergence is the sum of p log p, less that of p log q, where p = h / T (and C more
@@ -110,7 +110,7 @@ def _divergences(counts: Floats, ends: NDArray[np.intp]) -> Floats:
 
 
 def mse(histogram: Histogram) -> float:
-    """The range whose rounding and clipping err least in the mean square.
+    """Return the range whose rounding and clipping err least in the mean square.
 
     Values are taken as spread evenly within their bins, over which both errors are
     integrated exactly. The maximum is among the ranges tried.
@@ -126,7 +126,7 @@ def mse(histogram: Histogram) -> float:
 
 
 def _density(histogram: Histogram, merged: int = 1) -> tuple[Floats, Floats]:
-    """Counts per unit of magnitude in bins merged so, and the edges of those bins."""
+    """Return counts per unit of magnitude in bins merged so, and the edges of those bins."""
     counts = histogram.counts.reshape(-1, merged).sum(axis=1).astype(np.float64)
     counts = np.trim_zeros(counts, "b")
     width = histogram.width * merged
@@ -155,11 +155,11 @@ def _squared_error(density: Floats, edges: Floats, amax: float) -> float:
 
 
 def _prefix(values: Floats) -> Floats:
-    """Sums of the first 0, 1, 2... values."""
+    """Return the sums of the first 0, 1, 2... values."""
     return np.concatenate(([0.0], np.cumsum(values)))
 
 
 def _xlogx(values: Floats) -> Floats:
-    """Each number times its logarithm, and 0 at 0."""
+    """Return each number times its logarithm, and 0 at 0."""
     products: Floats = values * np.log(np.where(values > 0, values, 1))
     return products
