@@ -123,17 +123,25 @@ def _draw(
     subject: Subject, folder: Path, options: ExportOptions, batches: Batches, progress: Progress
 ) -> tuple[ModelProto, str]:
     """Return the float32 graph, and why it is not simplified, if it is not."""
-    taken, returned = subject.signature(options)
+    input_info, output_info = subject.signature(options)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         traced = Path(scratch) / "traced.onnx"
         network = Signed(subject.form.network, subject.preparation, options.output_format)
         with working(progress, "Tracing the graph"):
-            trace(network.eval(), traced, taken, returned, min(options.opset, TRACER_OPSET))
+            trace(
+                network.eval(),
+                traced,
+                input_info,
+                output_info,
+                min(options.opset, TRACER_OPSET),
+            )
         trim()
         if not options.simplify:
             return named(traced), "switched off"
         with working(progress, "Simplifying the graph"):
-            simpler = simplify(traced, traced.with_stem("simplified"), {taken.name: batches[0]})
+            simpler = simplify(
+                traced, traced.with_stem("simplified"), {input_info.name: batches[0]}
+            )
         if simpler.note:
             progress.warn(f"{simpler.note}; the unsimplified graph is kept")
         return named(simpler.path), simpler.note
@@ -145,15 +153,15 @@ def named(path: Path) -> ModelProto:
 
 
 def _describe(subject: Subject, options: ExportOptions, graph: Graph, sha256: str) -> Manifest:
-    taken, returned = subject.signature(options)
+    input_info, output_info = subject.signature(options)
     return Manifest(
         kind=Kind.ONNX,
         sha256=sha256,
         network=subject.described,
         precision=options.precision,
         output_format=options.output_format,
-        inputs=(_narrow_info(taken, options),),
-        outputs=(_narrow_info(returned, options),),
+        inputs=(_narrow_info(input_info, options),),
+        outputs=(_narrow_info(output_info, options),),
         preparation=subject.preparation,
         versions=graphs.tool_versions(),
         options=plain(options),

@@ -19,8 +19,8 @@ TRACER_OPSET = 20
 def trace(
     network: nn.Module,
     path: Path,
-    taken: TensorInfo,
-    returned: TensorInfo,
+    input_info: TensorInfo,
+    output_info: TensorInfo,
     opset: int,
 ) -> None:
     """Write the network's graph, traced once over zeros.
@@ -32,15 +32,15 @@ def trace(
     Args:
         network: In evaluation mode.
         path: Where to.
-        taken: The input's name and shape.
-        returned: The output's name and shape.
+        input_info: The input's name and shape.
+        output_info: The output's name and shape.
         opset: At most :data:`TRACER_OPSET`.
 
     Raises:
         ExportError: PyTorch cannot write the graph.
     """
     dynamic = {
-        info.name: {0: BATCH} for info in (taken, returned) if info.batch is None
+        info.name: {0: BATCH} for info in (input_info, output_info) if info.batch is None
     } or None
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -48,12 +48,12 @@ def trace(
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 network,
-                (example_input(taken),),
+                (example_input(input_info),),
                 str(path),
                 dynamo=False,
                 opset_version=opset,
-                input_names=[taken.name],
-                output_names=[returned.name],
+                input_names=[input_info.name],
+                output_names=[output_info.name],
                 dynamic_axes=dynamic,
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:

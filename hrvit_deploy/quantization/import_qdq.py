@@ -65,12 +65,12 @@ def import_qdq(path: Path, variant: Variant) -> Artefact:
             f"{path} has no sidecar and cannot be read without: {error}",
             "give a graph that hrvit-deploy export or quantize wrote",
         ) from error
-    taken, returned = _info(path, model.graph.input), _info(path, model.graph.output)
-    preparation = _preparation(path, taken)
-    task = Task.CLASSIFY if len(returned.shape) == 2 else Task.SEGMENT
-    classes = returned.shape[1]
+    input_info, output_info = _info(path, model.graph.input), _info(path, model.graph.output)
+    preparation = _preparation(path, input_info)
+    task = Task.CLASSIFY if len(output_info.shape) == 2 else Task.SEGMENT
+    classes = output_info.shape[1]
     if not isinstance(classes, int):
-        raise _strange(path, f"{returned.name} has no fixed number of classes")
+        raise _strange(path, f"{output_info.name} has no fixed number of classes")
     precision, products = _quantized(path, model)
     return Artefact(
         path,
@@ -80,8 +80,8 @@ def import_qdq(path: Path, variant: Variant) -> Artefact:
             network=Network(variant, task, classes, Weights.CHECKPOINT),
             precision=precision,
             output_format=OutputFormat.LOGITS,
-            inputs=(taken,),
-            outputs=(returned,),
+            inputs=(input_info,),
+            outputs=(output_info,),
             preparation=preparation,
             versions={},
             options={},
@@ -101,13 +101,13 @@ def _info(path: Path, infos: list[ValueInfoProto]) -> TensorInfo:
     return TensorInfo(infos[0].name, shape, dtype, {2: "NC", 4: "NCHW"}.get(len(shape), ""))
 
 
-def _preparation(path: Path, taken: TensorInfo) -> Preparation:
-    if len(taken.shape) != 4 or 3 not in (taken.shape[1], taken.shape[3]):
-        raise _strange(path, f"{taken.name} is no image of three channels")
-    layout = InputFormat.FLOAT_NCHW if taken.shape[1] == 3 else InputFormat.UINT8_NHWC
-    height, width = taken.shape[2:] if taken.shape[1] == 3 else taken.shape[1:3]
+def _preparation(path: Path, input_info: TensorInfo) -> Preparation:
+    if len(input_info.shape) != 4 or 3 not in (input_info.shape[1], input_info.shape[3]):
+        raise _strange(path, f"{input_info.name} is no image of three channels")
+    layout = InputFormat.FLOAT_NCHW if input_info.shape[1] == 3 else InputFormat.UINT8_NHWC
+    height, width = input_info.shape[2:] if input_info.shape[1] == 3 else input_info.shape[1:3]
     if not (isinstance(height, int) and isinstance(width, int)):
-        raise _strange(path, f"{taken.name} has no fixed height and width")
+        raise _strange(path, f"{input_info.name} has no fixed height and width")
     return Preparation(check_size(ImageSize(height, width)), layout)
 
 

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import cpp_models
 import numpy as np
 import pytest
-from cpp_probe import Infer, Probe
 from PIL import Image
+from support import cpp_models
+from support.cpp_probe import Infer, Probe
 
 from hrvit_deploy.artefact import record
 from hrvit_deploy.classes import class_set
@@ -19,7 +19,7 @@ from hrvit_deploy.images import Pixels, load_image, photographs
 from hrvit_deploy.inference.overlay import draw_overlay, entries_of, share_text
 from hrvit_deploy.options import OutputFormat
 
-pytest_plugins = ["cpp_fixtures"]
+pytest_plugins = ["support.cpp_fixtures"]
 
 CHINA = photographs()[0].pixels[:90, :120]
 GREY = Image.fromarray(CHINA).convert("L")

@@ -9,9 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cpp_build import CPP, TESTS, cmake, missing, openvino_dir, run
-from cpp_probe import Probe, call
 from support import small_artefacts
+from support.cpp_build import CPP, TESTS, cmake, missing, openvino_dir, run
+from support.cpp_probe import Probe, call
 from test_cpp_plans import plan
 
 import hrvit_deploy

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cpp_probe import Probe
 from numpy.typing import NDArray
 from PIL import Image
 from PIL import __version__ as PILLOW
 from support import small_artefacts
+from support.cpp_probe import Probe
 
 from hrvit_deploy.artefact import Network, Preparation, Weights
 from hrvit_deploy.classes import choose_classes, known_classes
@@ -24,7 +24,7 @@ from hrvit_deploy.standalone.postprocess import WholeScoreMap, label_map
 from hrvit_deploy.standalone.preprocess import resize
 from hrvit_deploy.standalone.resample import enlarge
 
-pytest_plugins = ["cpp_fixtures"]
+pytest_plugins = ["support.cpp_fixtures"]
 
 # Before 13.0, Pillow always resized across first, which rounds some pixels elsewhere.
 ROUNDING = 0 if tuple(map(int, PILLOW.split(".")[:2])) >= (13, 0) else 1

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cpp_probe import Probe
 from support import small_artefacts
+from support.cpp_probe import Probe
 
 from hrvit_deploy.artefact import (
     Artefact,
@@ -28,7 +28,7 @@ from hrvit_deploy.model.variants import VARIANTS
 from hrvit_deploy.options import ImageSize, InputFormat, OutputFormat, Task
 from hrvit_deploy.standalone.postprocess import WholeScoreMap, label_map
 
-pytest_plugins = ["cpp_fixtures"]
+pytest_plugins = ["support.cpp_fixtures"]
 
 SIZE = ImageSize(32, 64)
 PREPARATION = Preparation(SIZE)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cpp_models
 import numpy as np
 import pytest
-from cpp_probe import Probe
 from numpy.typing import NDArray
+from support import cpp_models
 from support.command_line import TINY
+from support.cpp_probe import Probe
 
 from hrvit_deploy.artefact import Artefact, open_artefact
 from hrvit_deploy.images import NamedImage, Pixels, photographs
@@ -28,7 +28,7 @@ from hrvit_deploy.options import (
 )
 from hrvit_deploy.runners.spec import Provider, RunnerSpec, RunOptions
 
-pytest_plugins = ["cpp_fixtures"]
+pytest_plugins = ["support.cpp_fixtures"]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digit_scenes"
 STRETCH, PAD = FitOptions(), FitOptions(Fit.PAD)

@@ -182,7 +182,7 @@ def test_no_page_is_wider_than_its_window(
     site: Path, address: str, width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(SERVICE)
-    from browser import chromium
+    from support.browser import chromium
 
     driver = chromium(tmp_path, width)
     try:

@@ -14,9 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import small_artefacts
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "cpp"))
-from cpp_build import missing
+from support.cpp_build import missing
 
 from hrvit_deploy.artefact import Artefact, Engine, Kind, open_artefact, record, sha256_of
 from hrvit_deploy.classes import choose_classes

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import serving
 from onnx import TensorProto, helper
 from PIL import Image
-from support import small_artefacts
+from support import serving, small_artefacts
 from support.embedded_app import import_app
 from support.fake_cuda import Error, FakeRuntime
 from support.fake_tensorrt import fake_tensorrt

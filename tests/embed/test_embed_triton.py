@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_triton import Repository, python_model
 from PIL import Image
+from support.fake_triton import Repository, python_model
 from support.labelled import picture
 from support.small_artefacts import artefact
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from support.labelled import picture
 from support.small_artefacts import artefact
-from triton_server import Triton
+from support.triton_server import Triton
 
 from hrvit_deploy.artefact import Artefact, open_artefact
 from hrvit_deploy.classes import choose_classes

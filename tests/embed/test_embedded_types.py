@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import serving
+from support import serving
 
 from hrvit_deploy.embed.python.folder import embed_python
 from hrvit_deploy.embed.triton.repository import embed_triton

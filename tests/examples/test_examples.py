@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import serving
 from PIL import Image
+from support import serving
 from support.command_line import TINY
 from support.fake_cuda import FakeRuntime
 from support.fake_tensorrt import fake_tensorrt

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import DROP, WAIT_S, Served, chromium
-from stand_in import NAMES, Session, png
+from support.browser import DROP, WAIT_S, Served, chromium
 from support.small_artefacts import artefact
+from support.stand_in import NAMES, Session, png
 
 from hrvit_deploy.options import Task
 

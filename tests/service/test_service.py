@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 from PIL import Image
-from stand_in import NAMES, Session, png
 from support.small_artefacts import artefact
+from support.stand_in import NAMES, Session, png
 
 import hrvit_deploy
 from hrvit_deploy.errors import RunnerError

@@ -55,7 +55,7 @@ def compare(
     with Terminal() as terminal:
         graphs = [open_artefact(path) for path in artefacts or ()]
         graphs = graphs or family(EXPORT_DIR)
-        found = compare_artefacts(
+        comparison = compare_artefacts(
             graphs,
             data,
             ImageSource(images),
@@ -67,33 +67,37 @@ def compare(
         )
     path = out / f"{graphs[0].path.stem}-compare.json"
     with staging(path) as folder:
-        encoded = msgspec.json.format(msgspec.json.encode(plain(found)), indent=2)
+        encoded = msgspec.json.format(msgspec.json.encode(plain(comparison)), indent=2)
         (folder / path.name).write_bytes(encoded + b"\n")
     if as_json:
-        print_json({"artefact": path, **plain(found)})
+        print_json({"artefact": path, **plain(comparison)})
     else:
-        _print(found, path)
-    if any(row.error for row in found.rows):
+        _print(comparison, path)
+    if any(row.error for row in comparison.rows):
         raise typer.Exit(1)
 
 
-def _print(found: Comparison, path: Path) -> None:
+def _print(comparison: Comparison, path: Path) -> None:
     printer = show.printer()
-    printer.print(_table(found))
+    printer.print(_table(comparison))
     facts = {"written": str(path)}
-    if found.metric:
-        facts = {"judged": f"{found.images} images of {found.data}"} | facts
-    facts |= {row.name: f"could not be timed: {row.error}" for row in found.rows if row.error}
+    if comparison.metric:
+        facts = {"judged": f"{comparison.images} images of {comparison.data}"} | facts
+    facts |= {
+        row.name: f"could not be timed: {row.error}" for row in comparison.rows if row.error
+    }
     printer.print(show.facts(facts))
 
 
-def _table(found: Comparison) -> object:
+def _table(comparison: Comparison) -> object:
     headings = ["", "precision", "size", "agreement", "p50", "ratio"]
-    if found.metric:
-        headings.insert(3, NAMES[found.metric])
+    if comparison.metric:
+        headings.insert(3, NAMES[comparison.metric])
     rows = [
-        _row(row, name, judged=bool(found.metric))
-        for row, name in zip(found.rows, _short([row.name for row in found.rows]), strict=True)
+        _row(row, name, judged=bool(comparison.metric))
+        for row, name in zip(
+            comparison.rows, _short([row.name for row in comparison.rows]), strict=True
+        )
     ]
     return show.columns(headings, rows, numbers=True)
 

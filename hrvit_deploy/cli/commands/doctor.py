@@ -18,6 +18,6 @@ def doctor(as_json: arg.AsJson = False) -> None:
     if as_json:
         print_json(plain(diagnosis))
     else:
-        tables.diagnosis(diagnosis)
+        tables.print_diagnosis(diagnosis)
     if not diagnosis.ok:
         raise typer.Exit(1)

@@ -37,10 +37,10 @@ def inspect(
         spec = NetworkSpec(load_variant(artefact), task, None, num_classes)
         chosen = parse_size(size) if size else DEFAULT_SIZE[task or Task.CLASSIFY]
         variant = describe_variant(spec, chosen)
-        print_json(plain(variant)) if as_json else tables.variant(variant)
+        print_json(plain(variant)) if as_json else tables.print_variant(variant)
         return
     from hrvit_deploy.report.inspect import describe
 
     with Terminal() as terminal:
         description = describe(resolve_artefact(path if artefact else None, terminal))
-    print_json(plain(description)) if as_json else tables.description(description)
+    print_json(plain(description)) if as_json else tables.print_description(description)

@@ -26,7 +26,7 @@ TITLES = {
 
 
 def print_evaluation(
-    found: Evaluation,
+    evaluation: Evaluation,
     options: EvaluateOptions,
     artefact: Artefact,
     path: Path,
@@ -34,46 +34,46 @@ def print_evaluation(
     as_json: bool,
 ) -> None:
     """Print an evaluation as a table, and write it to a file with its confusion matrix."""
-    report = evaluation_report(found, options, artefact)
-    save_evaluation(found, report, path)
+    report = evaluation_report(evaluation, options, artefact)
+    save_evaluation(evaluation, report, path)
     if as_json:
         print_json({**report, "saved": path})
         return
     console = printer()
-    rows = {TITLES[name]: percent(figure) for name, figure in found.figures.items()}
-    seen = f"{found.images} images of {found.layout}, --fit {options.fit.fit}"
+    rows = {TITLES[name]: percent(figure) for name, figure in evaluation.figures.items()}
+    seen = f"{evaluation.images} images of {evaluation.layout}, --fit {options.fit.fit}"
     console.print(
-        facts({"artefact": f"{artefact.path} in {found.runner}", "judged": seen, **rows})
+        facts({"artefact": f"{artefact.path} in {evaluation.runner}", "judged": seen, **rows})
     )
-    if found.iou:
-        table = [[name, percent(share)] for name, share in found.iou.items()]
+    if evaluation.iou:
+        table = [[name, percent(share)] for name, share in evaluation.iou.items()]
         console.print(columns(["class", "IoU"], table, numbers=True))
     console.print(facts({"written": str(path)}))
 
 
 def evaluation_report(
-    found: Evaluation, options: EvaluateOptions, artefact: Artefact
+    evaluation: Evaluation, options: EvaluateOptions, artefact: Artefact
 ) -> dict[str, Any]:
     """Return all figures and what they are of, but for the confusion matrix."""
     return {
-        **found.figures,
-        **({"iou": found.iou} if found.iou else {}),
-        "images": found.images,
+        **evaluation.figures,
+        **({"iou": evaluation.iou} if evaluation.iou else {}),
+        "images": evaluation.images,
         "artefact": str(artefact.path),
         "sha256": artefact.manifest.sha256,
-        "runner": found.runner,
-        "layout": found.layout,
+        "runner": evaluation.runner,
+        "layout": evaluation.layout,
         "fit": plain(options.fit),
         "ignore_index": options.ignore_index,
     }
 
 
-def save_evaluation(found: Evaluation, report: dict[str, Any], path: Path) -> None:
+def save_evaluation(evaluation: Evaluation, report: dict[str, Any], path: Path) -> None:
     """Write the report and the confusion matrix, whole or not at all."""
     confusion = {
-        "classes": found.classes.names,
-        "counts": found.confusion.counts.tolist(),
-        "undecided": found.confusion.undecided.tolist(),
+        "classes": evaluation.classes.names,
+        "counts": evaluation.confusion.counts.tolist(),
+        "undecided": evaluation.confusion.undecided.tolist(),
     }
     encoded = msgspec.json.encode({**report, "confusion": confusion}, enc_hook=str)
     with staging(path) as folder:
@@ -85,14 +85,16 @@ def percent(share: float | None) -> str:
     return "-" if share is None or math.isnan(share) else f"{share:.2%}".replace("%", " %")
 
 
-def print_predictions(found: Predictions, *, as_json: bool) -> None:
+def print_predictions(predictions: Predictions, *, as_json: bool) -> None:
     """Print predictions, image by image."""
     if as_json:
-        failed = [{"image": f.image, "error": f.error.message} for f in found.failed]
-        print_json({"predictions": [_as_json(made) for made in found.made], "failed": failed})
+        failed = [{"image": f.image, "error": f.error.message} for f in predictions.failed]
+        print_json(
+            {"predictions": [_as_json(made) for made in predictions.made], "failed": failed}
+        )
         return
     console = printer()
-    for made in found.made:
+    for made in predictions.made:
         console.print(facts(_as_rows(made)))
 
 

@@ -31,16 +31,16 @@ def print_quantized(made: Artefact, *, as_json: bool) -> None:
             }
         )
         return
-    tables.printer().print(tables.facts(tables.written(made)))
+    tables.printer().print(tables.facts(tables.describe_artefact(made)))
 
 
 def print_sensitivity(
-    found: Sensitivity, path: Path, about: dict[str, Any], *, as_json: bool
+    ranking: Sensitivity, path: Path, about: dict[str, Any], *, as_json: bool
 ) -> None:
     """Print a table of the worst products; write all of them to a file, with a chart beside it.
 
     Args:
-        found: The worst first.
+        ranking: The worst first.
         path: Of the file.
         about: What was measured, for the file.
         as_json: All of it on standard output instead.
@@ -49,26 +49,26 @@ def print_sensitivity(
 
     with staging(path) as folder:
         encoded = msgspec.json.format(
-            msgspec.json.encode(plain(about) | plain(found)), indent=2
+            msgspec.json.encode(plain(about) | plain(ranking)), indent=2
         )
         (folder / path.name).write_bytes(encoded + b"\n")
-    chart = plot_sensitivity(found, path.with_suffix(".png"))
+    chart = plot_sensitivity(ranking, path.with_suffix(".png"))
     if as_json:
-        print_json({"artefact": path, "chart": chart, **plain(about), **plain(found)})
+        print_json({"artefact": path, "chart": chart, **plain(about), **plain(ranking)})
         return
     headings = ["product", "kind", "1 - cosine", "agreement"]
-    if found.metric:
-        headings.append(f"{found.metric} ({found.reference:.4f} in float)")
-    rows = [_row(damage) for damage in found.damages[:TOLD]]
+    if ranking.metric:
+        headings.append(f"{ranking.metric} ({ranking.reference:.4f} in float)")
+    rows = [_row(damage) for damage in ranking.damages[:TOLD]]
     printer = tables.printer()
     printer.print(tables.columns(headings, rows))
-    rest = len(found.damages) - len(rows)
+    rest = len(ranking.damages) - len(rows)
     printer.print(
         tables.facts(
             {
                 "all": f"{path} ({rest} more)",
                 "chart": str(chart),
-                "measured": f"on {found.images} images, one product quantized at a time",
+                "measured": f"on {ranking.images} images, one product quantized at a time",
             }
         )
     )

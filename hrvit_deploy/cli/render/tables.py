@@ -64,7 +64,7 @@ def columns(headings: list[str], rows: list[list[str]], *, numbers: bool = False
     return table
 
 
-def written(artefact: Artefact) -> dict[str, str]:
+def describe_artefact(artefact: Artefact) -> dict[str, str]:
     """Describe a new artefact in a few rows."""
     manifest = artefact.manifest
     described = manifest.network
@@ -81,7 +81,7 @@ def written(artefact: Artefact) -> dict[str, str]:
         if manifest.graph.float32_islands:
             rows["islands"] = f"{len(manifest.graph.float32_islands)} nodes in float32"
     if manifest.quantization is not None:
-        rows |= quantization(manifest.quantization)
+        rows |= describe_quantization(manifest.quantization)
     if manifest.engine is not None:
         engine = manifest.engine
         rows["backend"] = f"{engine.backend} {engine.version}, {engine.build_seconds:.1f} s"
@@ -94,16 +94,16 @@ def written(artefact: Artefact) -> dict[str, str]:
             else engine.gpu
         )
     if manifest.parity is not None:
-        rows |= parity(manifest.parity)
+        rows |= describe_parity(manifest.parity)
     if manifest.gate is not None:
-        rows |= gate(manifest.gate)
+        rows |= describe_gate(manifest.gate)
     return rows
 
 
 def print_artefact(artefact: Artefact, *, as_json: bool) -> None:
     """Print a new artefact."""
     if not as_json:
-        printer().print(facts(written(artefact)))
+        printer().print(facts(describe_artefact(artefact)))
         return
     parity, engine = artefact.manifest.parity, artefact.manifest.engine
     shown: dict[str, Any] = {
@@ -139,31 +139,39 @@ def print_parity(artefact: Artefact, *, as_json: bool) -> None:
     if as_json:
         print_json({"artefact": artefact.path, **plain(measured)})
     else:
-        printer().print(facts({"artefact": str(artefact.path), **parity(measured)}))
+        printer().print(facts({"artefact": str(artefact.path), **describe_parity(measured)}))
 
 
-def quantization(found: Quantization) -> dict[str, str]:
+def describe_quantization(quantized: Quantization) -> dict[str, str]:
     """Describe how values were brought to eight bits, in a few rows."""
-    kinds = ", ".join(found.groups) or "as it came"
+    kinds = ", ".join(quantized.groups) or "as it came"
     rows = {
-        str(found.precision): f"{found.products} products ({kinds}), the rest in {found.rest}"
+        str(
+            quantized.precision
+        ): f"{quantized.products} products ({kinds}), the rest in {quantized.rest}"
     }
-    if found.kept:
-        more = f" and {len(found.kept) - 1} more products" if len(found.kept) > 1 else ""
-        rows["in float"] = f"{found.kept[0]}{more}"
-    rows["ranges"] = f"{found.method}, {found.images} images" if found.images else found.method
-    if found.random_data:
+    if quantized.kept:
+        more = (
+            f" and {len(quantized.kept) - 1} more products" if len(quantized.kept) > 1 else ""
+        )
+        rows["in float"] = f"{quantized.kept[0]}{more}"
+    rows["ranges"] = (
+        f"{quantized.method}, {quantized.images} images"
+        if quantized.images
+        else quantized.method
+    )
+    if quantized.random_data:
         rows["ranges"] = "from noise: they mean nothing"
     return rows
 
 
-def gate(found: Gate) -> dict[str, str]:
+def describe_gate(gate: Gate) -> dict[str, str]:
     """Describe the verdict of a quality gate in a row."""
-    verdict = "passed" if found.passed else "FAILED"
-    against = "" if found.metric == "agreement" else f" against {found.reference:.4f}"
+    verdict = "passed" if gate.passed else "FAILED"
+    against = "" if gate.metric == "agreement" else f" against {gate.reference:.4f}"
     return {
-        "gate": f"{verdict}: {found.metric} {found.candidate:.4f}{against}, at least"
-        f" {found.limit:.4f}, on {found.images} images"
+        "gate": f"{verdict}: {gate.metric} {gate.candidate:.4f}{against}, at least"
+        f" {gate.limit:.4f}, on {gate.images} images"
     }
 
 
@@ -182,18 +190,18 @@ def counts(numbers: dict[str, int]) -> str:
     return ", ".join(f"{number:,} {name}" for name, number in numbers.items())
 
 
-def parity(found: Parity) -> dict[str, str]:
+def describe_parity(comparison: Parity) -> dict[str, str]:
     """Describe a comparison and its verdict."""
     rows = {
-        "compared": f"with {found.reference} on {found.images} images: "
-        + ("passed" if found.passed else f"FAILED: {found.note}")
+        "compared": f"with {comparison.reference} on {comparison.images} images: "
+        + ("passed" if comparison.passed else f"FAILED: {comparison.note}")
     }
-    gates = found.gates
+    gates = comparison.gates
     measured = {
-        "max abs": (found.max_abs, "max_abs", "at most"),
-        "mean abs": (found.mean_abs, "mean_abs", "at most"),
-        "cosine": (found.cosine, "cosine", "at least"),
-        "agreement": (found.agreement, "agreement", "at least"),
+        "max abs": (comparison.max_abs, "max_abs", "at most"),
+        "mean abs": (comparison.mean_abs, "mean_abs", "at most"),
+        "cosine": (comparison.cosine, "cosine", "at least"),
+        "agreement": (comparison.agreement, "agreement", "at least"),
     }
     for name, (value, gate, bound) in measured.items():
         if gate in gates:
@@ -227,30 +235,30 @@ def print_bench(
     for row in report.results:
         if row.error:
             printer().print(Text(f"{row.name} failed: {row.error}; {row.hint}"))
-    for found in profiles:
+    for profiled in profiles:
         printer().print()
-        printer().print(operator_table(found))
+        printer().print(operator_table(profiled))
         printer().print()
-        printer().print(node_table(found))
+        printer().print(node_table(profiled))
     printer().print(facts({"written": f"{saved}, {chart}"}))
 
 
-def operator_table(found: Profile) -> Table:
+def operator_table(profile: Profile) -> Table:
     """Lay out a row a type of operator, the most expensive first."""
     rows = [
         [row.operator, str(row.nodes), f"{row.time_ms:.2f}", f"{row.share:.1%}"]
-        for row in found.operators
+        for row in profile.operators
     ]
-    headings = [f"{found.name} in {found.runner}", "nodes", "ms", "share"]
+    headings = [f"{profile.name} in {profile.runner}", "nodes", "ms", "share"]
     return columns(headings, rows, numbers=True)
 
 
-def node_table(found: Profile) -> Table:
+def node_table(profile: Profile) -> Table:
     """Lay out the slowest nodes, a row each."""
-    shares = (node.time_ms / found.nodes_ms for node in found.slowest)
+    shares = (node.time_ms / profile.nodes_ms for node in profile.slowest)
     rows = [
         [node.name, node.operator, f"{node.time_ms:.2f}", f"{share:.1%}"]
-        for node, share in zip(found.slowest, shares, strict=True)
+        for node, share in zip(profile.slowest, shares, strict=True)
     ]
     return columns(["slowest", "operator", "ms", "share"], rows, numbers=True)
 
@@ -299,50 +307,51 @@ def print_run(result: PipelineResult, *, as_json: bool) -> None:
         return
     console = printer()
     for title, artefact in (("Graph", result.graph), ("Engine", result.engine)):
-        console.print(facts(written(artefact), title))
+        console.print(facts(describe_artefact(artefact), title))
         console.print()
     console.print(bench_table(result.report))
 
 
-def description(found: Description) -> None:
+def print_description(artefact: Description) -> None:
     """Print what an artefact is, takes and returns, and where it came from."""
-    network = found.network
+    network = artefact.network
     console = printer()
     rows = {
-        "artefact": f"{found.path} ({human_bytes(found.file_bytes + found.external_bytes)})",
+        "artefact": f"{artefact.path}"
+        f" ({human_bytes(artefact.file_bytes + artefact.external_bytes)})",
         "network": f"HRViT-{network.variant.name} to {network.task} {network.num_classes}"
         f" classes, {network.weights} weights",
-        "costs": costs(network),
-        "precision": found.precision,
+        "costs": describe_costs(network),
+        "precision": artefact.precision,
     }
-    rows["input"] = ", ".join(map(_tensor, found.inputs))
+    rows["input"] = ", ".join(map(_tensor, artefact.inputs))
     rows["prepared"] = (
-        f"{found.preparation.color}, resized to {found.preparation.size}"
-        f" ({found.preparation.resize}), as {found.preparation.format}"
+        f"{artefact.preparation.color}, resized to {artefact.preparation.size}"
+        f" ({artefact.preparation.resize}), as {artefact.preparation.format}"
     )
-    rows["output"] = ", ".join(map(_tensor, found.outputs))
-    if found.operators:
-        rows["operators"] = f"{found.nodes:,}: {counts(found.operators)}"
-    if found.graph is not None:
-        rows["opset"] = str(found.graph.opset)
-        rows["rewrites"] = ", ".join(found.graph.rewrites)
-        if found.graph.float32_islands:
-            rows["islands"] = f"{len(found.graph.float32_islands)} nodes in float32"
-    if found.quantization is not None:
-        rows |= quantization(found.quantization)
-    if found.engine is not None:
-        engine = found.engine
+    rows["output"] = ", ".join(map(_tensor, artefact.outputs))
+    if artefact.operators:
+        rows["operators"] = f"{artefact.nodes:,}: {counts(artefact.operators)}"
+    if artefact.graph is not None:
+        rows["opset"] = str(artefact.graph.opset)
+        rows["rewrites"] = ", ".join(artefact.graph.rewrites)
+        if artefact.graph.float32_islands:
+            rows["islands"] = f"{len(artefact.graph.float32_islands)} nodes in float32"
+    if artefact.quantization is not None:
+        rows |= describe_quantization(artefact.quantization)
+    if artefact.engine is not None:
+        engine = artefact.engine
         rows["backend"] = f"{engine.backend} {engine.version}"
-        rows["layers"] = counts(found.layers)
+        rows["layers"] = counts(artefact.layers)
         rows["products"] = counts(engine.products)
         rows["weights"] = _weights(engine)
         rows["runs on"] = ", ".join(engine.compute_capabilities)
-    if found.parity is not None:
-        rows |= parity(found.parity)
-    if found.gate is not None:
-        rows |= gate(found.gate)
+    if artefact.parity is not None:
+        rows |= describe_parity(artefact.parity)
+    if artefact.gate is not None:
+        rows |= describe_gate(artefact.gate)
     console.print(facts(rows))
-    chain = [[source.path, source.kind, source.sha256[:16]] for source in found.chain]
+    chain = [[source.path, source.kind, source.sha256[:16]] for source in artefact.chain]
     console.print(columns(["made from", "kind", "SHA-256"], chain))
 
 
@@ -350,7 +359,7 @@ def _tensor(info: TensorInfo) -> str:
     return f"{info.name}: {info.dtype} {' x '.join(map(str, info.shape))} {info.layout}"
 
 
-def costs(network: Network) -> str:
+def describe_costs(network: Network) -> str:
     """Return ``19.69 M parameters, 2.78 G multiply-adds``."""
     return (
         f"{network.parameters / 1e6:.2f} M parameters,"
@@ -358,15 +367,15 @@ def costs(network: Network) -> str:
     )
 
 
-def variant(found: VariantDescription) -> None:
+def print_variant(described: VariantDescription) -> None:
     """Print what a variant costs, and what the deploy form does to it."""
-    network = found.network
+    network = described.network
     console = printer()
     console.print(
         facts(
             {
                 "network": f"HRViT-{network.variant.name} to {network.task}"
-                f" {network.num_classes} classes at {found.size}",
+                f" {network.num_classes} classes at {described.size}",
                 "parameters": f"{network.parameters:,}",
                 "multiply-adds": f"{network.multiply_adds:,}",
                 "widths": ", ".join(map(str, network.variant.widths)),
@@ -376,18 +385,18 @@ def variant(found: VariantDescription) -> None:
             }
         )
     )
-    rows = [[r.name, "on" if r.default else "off", r.summary] for r in found.rewrites]
+    rows = [[r.name, "on" if r.default else "off", r.summary] for r in described.rewrites]
     console.print(columns(["rewrite", "default", "what it does"], rows))
 
 
-def diagnosis(found: Diagnosis) -> None:
+def print_diagnosis(report: Diagnosis) -> None:
     """Print what is installed and what works."""
     marks = {"ok": "ok", "missing": "-", "broken": "BROKEN"}
     console = printer()
     for heading, findings in (
-        ("library", (*found.libraries, found.gpu)),
-        ("road", found.roads),
+        ("library", (*report.libraries, report.gpu)),
+        ("road", report.roads),
     ):
         rows = [[f.name, marks[f.status], f.detail, f.mend] for f in findings]
         console.print(columns([heading, "", "found", "to mend"], rows))
-    console.print("the main road is open" if found.ok else "the main road is BROKEN")
+    console.print("the main road is open" if report.ok else "the main road is BROKEN")

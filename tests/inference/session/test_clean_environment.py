@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import serving
 from PIL import Image
+from support import serving
 
 import hrvit_deploy
 from hrvit_deploy.embed.python.folder import embed_python

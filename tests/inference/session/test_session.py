@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import serving
 from PIL import Image
-from serving import CLASSES, SIDE, pictures
-from support import small_artefacts
+from support import serving, small_artefacts
 from support.fake_cuda import FakeRuntime
 from support.fake_tensorrt import Runtime, fake_tensorrt
+from support.serving import CLASSES, SIDE, pictures
 
 import hrvit_deploy
 from hrvit_deploy import Session

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from fake_triton import FETCH
+
+from support.fake_triton import FETCH
 
 READY_S = 60
 NETWORK = """

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from google.protobuf import json_format, text_format  # type: ignore[import-untyped]
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FETCH = runpy.run_path(str(ROOT / "tools" / "fetch_bindings.py"))
 NUMPY = {
     "TYPE_FP32": np.float32,

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from cpp_build import TESTS
 from numpy.typing import NDArray
+
+from support.cpp_build import TESTS
 
 # A leak or undefined behaviour ends the program, and with it the test.
 SANITIZERS = {

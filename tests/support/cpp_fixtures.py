@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from cpp_build import build_once, missing, openvino_dir
-from cpp_probe import Infer, Probe
+
+from support.cpp_build import build_once, missing, openvino_dir
+from support.cpp_probe import Infer, Probe
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from support import small_artefacts
-from support.graph_making import Value, make_graph
-from support.labelled import picture
 
 from hrvit_deploy.artefact import (
     Artefact,
@@ -26,6 +23,9 @@ from hrvit_deploy.artefact import (
 from hrvit_deploy.images import Pixels
 from hrvit_deploy.model.variants import VARIANTS
 from hrvit_deploy.options import ImageSize, OutputFormat, Task
+from support import small_artefacts
+from support.graph_making import Value, make_graph
+from support.labelled import picture
 
 CLASSES, SIDE = 5, 32
 MIX = np.random.default_rng(7).normal(size=(CLASSES, 3, 3, 3)).astype(np.float32)

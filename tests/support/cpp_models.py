@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper
-from support import small_artefacts
-from support.graph_making import Arrays, Value, make_graph
 
 from hrvit_deploy.artefact import (
     Artefact,
@@ -22,6 +20,8 @@ from hrvit_deploy.artefact import (
 )
 from hrvit_deploy.model.variants import VARIANTS
 from hrvit_deploy.options import ImageSize, InputFormat, OutputFormat, Task
+from support import small_artefacts
+from support.graph_making import Arrays, Value, make_graph
 
 SIZE = ImageSize(32, 64)
 CLASSES = 7

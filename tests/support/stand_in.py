@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from support.labelled import picture
 
 from hrvit_deploy.artefact import Manifest
 from hrvit_deploy.classes import class_set
 from hrvit_deploy.options import Task
+from support.labelled import picture
 
 NAMES = ("background", "road", "sky", "tree")
 
