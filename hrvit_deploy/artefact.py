@@ -55,7 +55,7 @@ class Network:
     """The network an artefact computes, enough to build it again in PyTorch.
 
     Attributes:
-        weights: Random weights give random answers; they measure speed and parity only.
+        weights: Random weights give random outputs; they measure speed and parity only.
         seed: Of random weights; unused with a checkpoint.
         weights_key: Entry of the checkpoint the weights were under; empty for a bare one.
         multiply_adds: Of convolutions and products, for one image of the exported size.
@@ -227,7 +227,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the artefact's answers lie from a reference's, over all images.
+    """How far the artefact's outputs lie from a reference's, over all images.
 
     Attributes:
         candidate: What ran the artefact.

@@ -121,43 +121,50 @@ def _from_hex(text: str) -> Colour:
 
 def known_classes(name: str) -> ClassSet:
     """Return ``ade20k`` or ``cityscapes``, as those sets are published."""
-    held = resources.files("hrvit_deploy") / "palettes" / f"{name}.txt"
-    return _parse(held.read_text(encoding="utf-8"), name)
+    palette = resources.files("hrvit_deploy") / "palettes" / f"{name}.txt"
+    return _parse(palette.read_text(encoding="utf-8"), name)
 
 
 def choose_classes(
-    network: Network, asked: str = "", folder: Path | None = None, found: Sequence[str] = ()
+    network: Network,
+    requested: str = "",
+    folder: Path | None = None,
+    folders: Sequence[str] = (),
 ) -> ClassSet:
     """Choose the classes of a network.
 
     Args:
         network: Its sidecar may name them.
-        asked: ``ade20k``, ``cityscapes`` or a file; empty for the first there is of: the
+        requested: ``ade20k``, ``cityscapes`` or a file; empty for the first there is of: the
             sidecar's names, those beside the data, the known set of that many classes,
             numbers.
         folder: Of the data; its ``classes.txt`` is passed over if it names another number.
-        found: Names of class folders in the data, the first of the network's.
+        folders: Names of class folders in the data, the first of the network's.
 
     Raises:
         InputError: What was asked for cannot be read, or names another number of classes.
     """
     count = network.num_classes
-    if asked:
-        chosen = known_classes(asked) if asked in KNOWN.values() else read_classes(Path(asked))
+    if requested:
+        chosen = (
+            known_classes(requested)
+            if requested in KNOWN.values()
+            else read_classes(Path(requested))
+        )
         if len(chosen) != count:
             raise InputError(
-                f"{asked} names {len(chosen)} classes, the network tells {count} apart",
+                f"{requested} names {len(chosen)} classes, the network tells {count} apart",
                 "give the classes it was trained on with --classes, or leave that out",
             )
         return chosen
     if len(network.class_names) == count:
         return _recoloured(class_set(network.class_names))
     beside = folder / BESIDE_DATA if folder is not None else None
-    if beside is not None and beside.is_file() and len(held := read_classes(beside)) == count:
-        return held
+    if beside is not None and beside.is_file() and len(listed := read_classes(beside)) == count:
+        return listed
     if network.task is Task.SEGMENT and count in KNOWN:
         return known_classes(KNOWN[count])
-    return class_set([*found, *map(str, range(len(found), count))])
+    return class_set([*folders, *map(str, range(len(folders), count))])
 
 
 def _recoloured(chosen: ClassSet) -> ClassSet:

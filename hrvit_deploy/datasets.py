@@ -216,8 +216,8 @@ def _train_ids(label_ids: NDArray[np.int32]) -> NDArray[np.int32]:
 
     table = np.full(max(int(label_ids.max()), *CITYSCAPES_IDS) + 1, VOID, np.int32)
     table[list(CITYSCAPES_IDS)] = range(len(CITYSCAPES_IDS))
-    found: NDArray[np.int32] = table[label_ids]
-    return found
+    train_ids: NDArray[np.int32] = table[label_ids]
+    return train_ids
 
 
 def _read_indices(path: Path) -> NDArray[np.int32]:

@@ -171,16 +171,16 @@ def name_nodes(model: ModelProto) -> ModelProto:
     leaves some without: those that own a parameter are called after its module, the others
     after their type and place.
     """
-    given = {node.name for node in model.graph.node}
+    named = {node.name for node in model.graph.node}
     constants = {tensor.name for tensor in model.graph.initializer}
-    taken: set[str] = set()
+    used: set[str] = set()
     for index, node in enumerate(model.graph.node):
-        if not node.name or node.name in taken:
+        if not node.name or node.name in used:
             name = _module_of(node, constants) or f"{node.op_type}_{index}"
-            while name in given or name in taken:
+            while name in named or name in used:
                 name += "_"
             node.name = name
-        taken.add(node.name)
+        used.add(node.name)
     return model
 
 
@@ -201,14 +201,14 @@ def describe_graph(path: Path, opset: int) -> Graph:
     """
     check_graph(path)
     model = onnx.load(path, load_external_data=False)
-    found = opset_of(model)
-    if found != opset:
+    stored = opset_of(model)
+    if stored != opset:
         raise ExportError(
-            f"{path.name} was to be opset {opset} and is {found}",
+            f"{path.name} was to be opset {opset} and is {stored}",
             "take another --opset; 20 serves every runtime here",
         )
     return Graph(
-        opset=found,
+        opset=stored,
         nodes=count_nodes(model),
         external_data={f.name: sha256_of(f) for f in external_files(path)},
     )
@@ -220,9 +220,12 @@ def redescribed(graph: Graph, path: Path, opset: int) -> Graph:
     Raises:
         ExportError: The file is invalid, or not in that opset.
     """
-    found = describe_graph(path, opset)
+    description = describe_graph(path, opset)
     return replace(
-        graph, opset=found.opset, nodes=found.nodes, external_data=found.external_data
+        graph,
+        opset=description.opset,
+        nodes=description.nodes,
+        external_data=description.external_data,
     )
 
 

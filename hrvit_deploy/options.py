@@ -1,4 +1,4 @@
-"""What each stage may be told: frozen, validated once, built on any machine."""
+"""The options of each stage: frozen, validated once, built on any machine."""
 
 from __future__ import annotations
 

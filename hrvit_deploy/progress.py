@@ -1,4 +1,4 @@
-"""Progress of long work, told to whoever watches; nobody by default."""
+"""Progress of long work, reported to whoever watches; nobody by default."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _SilentStep:
 
 
 class SilentProgress:
-    """A watcher that keeps what it was told and shows nothing."""
+    """A watcher that keeps what it was sent and shows nothing."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []

@@ -104,9 +104,9 @@ def _rebuild(described: Network) -> torch_network.Network:
 
 def _only_task(checkpoint: Checkpoint) -> Task:
     if len(checkpoint.tasks) != 1:
-        held = " and ".join(checkpoint.tasks) or "no"
+        heads = " and ".join(checkpoint.tasks) or "no"
         raise CheckpointError(
-            f"{checkpoint.path} holds {held} head", "say which network it is with --task"
+            f"{checkpoint.path} holds {heads} head", "say which network it is with --task"
         )
     return checkpoint.tasks[0]
 

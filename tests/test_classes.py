@@ -97,7 +97,7 @@ def test_the_sidecar_comes_first_then_the_data_then_what_is_known(tmp_path: Path
     assert choose_classes(network(19)).names[0] == "road"
     assert choose_classes(network(150), folder=tmp_path).names[0] == "wall"
     assert choose_classes(network(19, task=Task.CLASSIFY)).names[:2] == ("0", "1")
-    assert choose_classes(network(3), found=("cat", "dog")).names == ("cat", "dog", "2")
+    assert choose_classes(network(3), folders=("cat", "dog")).names == ("cat", "dog", "2")
 
 
 def test_a_known_set_in_the_sidecar_keeps_its_colours() -> None:

@@ -49,13 +49,13 @@ def _version(shown: bool) -> None:
         raise typer.Exit
 
 
-def _quiet(given: bool) -> None:
-    if given:
+def _quiet(flag: bool) -> None:
+    if flag:
         console.verbosity = console.Verbosity.QUIET
 
 
-def _verbose(given: bool) -> None:
-    if given:
+def _verbose(flag: bool) -> None:
+    if flag:
         console.verbosity = console.Verbosity.VERBOSE
 
 

@@ -163,11 +163,11 @@ class _Typing:
         changed.CopyFrom(node)
         exempt = FLOAT32_INPUTS.get(node.op_type, ())
         for index, name in enumerate(node.input):
-            taken = TensorProto.FLOAT if index in exempt else wanted
+            kind = TensorProto.FLOAT if index in exempt else wanted
             if name in self.weights:
-                changed.input[index] = self._weight(name, taken)
+                changed.input[index] = self._weight(name, kind)
             elif name in self.types:
-                changed.input[index] = self._cast(name, taken)
+                changed.input[index] = self._cast(name, kind)
         if node.op_type == "Cast":
             for attribute in changed.attribute:
                 if attribute.name == "to" and attribute.i == TensorProto.FLOAT:

@@ -99,16 +99,16 @@ def find_fault(source: Path, target: Path, inputs: Inputs) -> str:
         check_graph(target)
         # One after the other: each holds the network's largest activations.
         with OnnxRuntimeRunner(source, save_memory=True) as before:
-            signature, asked = before.signature, probes(inputs, before)
-            expected = [before.run(probe) for probe in asked]
+            signature, requests = before.signature, probes(inputs, before)
+            expected = [before.run(probe) for probe in requests]
         with OnnxRuntimeRunner(target, save_memory=True) as after:
             if after.signature != signature:
                 return (
                     f"onnxsim's graph takes {_described(after.signature)},"
                     f" not {_described(signature)}"
                 )
-            for probe, answer in zip(asked, expected, strict=True):
-                fault = compare(answer, after.run(probe))
+            for probe, output in zip(requests, expected, strict=True):
+                fault = compare(output, after.run(probe))
                 if fault:
                     return fault
     except HrvitDeployError as error:

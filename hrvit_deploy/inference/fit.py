@@ -25,7 +25,7 @@ class Fit(StrEnum):
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How images are looked at; where they are more than once, the answers are averaged.
+    """How images are fitted; where one is seen more than once, the outputs are averaged.
 
     Attributes:
         fit: How an image becomes the input.

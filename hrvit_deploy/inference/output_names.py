@@ -1,4 +1,4 @@
-"""Images to be answered, and what the answers to each are called."""
+"""Images to predict, and the names of the files made of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hrvit_deploy.standalone.names import unused_name
 
 
 class Picture(NamedTuple):
-    """An image, and what its answers are called.
+    """An image, and the name of its predictions.
 
     Attributes:
         name: Below the output folder, without an ending; no other picture has it.
@@ -28,30 +28,30 @@ def name_outputs(images: Sequence[Path], folder: Path) -> list[Picture]:
     Args:
         images: Files, named after themselves; and folders, whose images keep their paths
             below them. Files that end alike or lie in several folders get more of a name.
-        folder: Where answers go; what lies in it is none of the images.
+        folder: Where predictions go; what lies in it is none of the images.
 
     Raises:
         InputError: A folder holds no image.
     """
-    found = [pair for given in images for pair in _expand(given, folder)]
-    stems = Counter(_stem(relative) for _, relative in found)
+    pairs = [pair for path in images for pair in _expand(path, folder)]
+    stems = Counter(_stem(relative) for _, relative in pairs)
     used: set[str] = set()
     pictures = []
-    for path, relative in found:
+    for path, relative in pairs:
         name = relative if stems[_stem(relative)] > 1 else relative.with_suffix("")
         pictures.append(Picture(path, unused_name(name.as_posix(), used)))
     return pictures
 
 
-def _expand(given: Path, folder: Path) -> Iterator[tuple[Path, Path]]:
+def _expand(source: Path, folder: Path) -> Iterator[tuple[Path, Path]]:
     """Yield images, and where each lies below what was given."""
-    if not given.is_dir():
-        yield given, Path(given.name)
+    if not source.is_dir():
+        yield source, Path(source.name)
         return
     out = folder.resolve()
-    for path in list_images(given):
+    for path in list_images(source):
         if not path.resolve().is_relative_to(out):
-            yield path, path.relative_to(given)
+            yield path, path.relative_to(source)
 
 
 def _stem(relative: Path) -> str:

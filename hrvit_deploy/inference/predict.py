@@ -30,13 +30,13 @@ TOP = 5
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """How images are looked at, and how answers are drawn.
+    """How images are looked at, and how predictions are drawn.
 
     Attributes:
         fit: How an image becomes the input.
         classes: ``ade20k``, ``cityscapes`` or a file of names; empty for what there is.
         alpha: How much of the classes' colours over a picture, from 0 to 1.
-        out: Folder that pictures of a segmenter's answers go to, as ``NAME-overlay.png``
+        out: Folder that pictures of a segmenter's predictions go to, as ``NAME-overlay.png``
             and ``NAME-labels.png``.
     """
 
@@ -126,7 +126,7 @@ def predict_images(
     """
     network = artefact.manifest.network
     options.fit.check_task(network.task)
-    beside = next((given for given in images if given.is_dir()), None)
+    beside = next((path for path in images if path.is_dir()), None)
     classes = choose_classes(network, options.classes, beside)
     pictures = name_outputs(images, options.out)
     with open_prepared(RunnerSpec(artefact, run)) as prepared:
@@ -145,18 +145,18 @@ def predict(
     """Predict images; pass over those that cannot be used, and name them.
 
     Args:
-        prepared: What answers.
+        prepared: The runner that predicts.
         task: Of its network.
         classes: Of its network.
         pictures: Of any size and kind.
-        options: How images are looked at, and how answers are drawn.
+        options: How images are looked at, and how predictions are drawn.
         progress: Advanced once an image.
 
     Raises:
-        ArtefactError: Nothing can be written where answers go.
+        ArtefactError: Nothing can be written to the output folder.
         RunnerError: The runner failed.
     """
-    answer = _classify if task is Task.CLASSIFY else _segment
+    predict_batch = _classify if task is Task.CLASSIFY else _segment
     made: list[Prediction] = []
     failed: list[Failure] = []
     step = progress.start(f"Asking {prepared.runner.name}", len(pictures))
@@ -164,7 +164,7 @@ def predict(
         for group in _groups(pictures, prepared.batch):
             loaded = list(_load(group, failed))
             if loaded:
-                made += answer(prepared, classes, loaded, options)
+                made += predict_batch(prepared, classes, loaded, options)
             step.advance(len(group))
     finally:
         step.finish()
@@ -189,8 +189,8 @@ def _classify(
     loaded: Sequence[Loaded],
     options: PredictOptions,
 ) -> Iterator[Prediction]:
-    found = probabilities(prepared, [image for _, image in loaded], options.fit)
-    for (picture, _), shares in zip(loaded, found, strict=True):
+    batch = probabilities(prepared, [image for _, image in loaded], options.fit)
+    for (picture, _), shares in zip(loaded, batch, strict=True):
         best = np.argsort(-shares, kind="stable")[:TOP].tolist()
         likeliest = (TopPrediction(classes.names[i], i, float(shares[i])) for i in best)
         yield Prediction(picture.path, likeliest=tuple(likeliest))

@@ -65,14 +65,14 @@ def describe_environment(date: str) -> dict[str, Any]:
 
 def cpu_model() -> str:
     """Return the processor's name, such as ``AMD EPYC 9R14``."""
-    found = _field(CPUINFO, "model name")
-    return found or platform.processor() or platform.machine()
+    value = _field(CPUINFO, "model name")
+    return value or platform.processor() or platform.machine()
 
 
 def memory_mib() -> int | None:
     """Return the machine's memory in MiB; None where it is unknown."""
-    found = _field(MEMINFO, "MemTotal")
-    return int(found.split()[0]) // 1024 if found else None
+    value = _field(MEMINFO, "MemTotal")
+    return int(value.split()[0]) // 1024 if value else None
 
 
 def describe_gpu() -> dict[str, Any] | None:

@@ -101,10 +101,10 @@ def _said_of_classes(loaded: Any, path: Path) -> Iterator[Any]:
     except (ValueError, RecursionError):
         yield None
     for keys in CLASS_NAME_KEYS:
-        found = loaded
+        entry = loaded
         for key in keys:
-            found = found.get(key) if isinstance(found, Mapping) else None
-        yield found
+            entry = entry.get(key) if isinstance(entry, Mapping) else None
+        yield entry
 
 
 def bare_name(name: str) -> str:
@@ -116,10 +116,10 @@ def bare_name(name: str) -> str:
 
 def _find_weights(loaded: Any, path: Path) -> tuple[str, Mapping[str, Tensor]]:
     for key in (*WEIGHT_KEYS, ""):
-        held = loaded.get(key) if key and isinstance(loaded, Mapping) else loaded
-        if not isinstance(held, Mapping):
+        entry = loaded.get(key) if key and isinstance(loaded, Mapping) else loaded
+        if not isinstance(entry, Mapping):
             continue
-        tensors = {str(name): item for name, item in held.items() if isinstance(item, Tensor)}
+        tensors = {str(name): item for name, item in entry.items() if isinstance(item, Tensor)}
         if tensors:
             return key, tensors
     raise CheckpointError(
@@ -193,10 +193,10 @@ def classes_in(checkpoint: Checkpoint, task: Task) -> int:
     """Return the number of classes of the checkpoint's last layer for that task."""
     key = CLASS_KEYS[task]
     if key not in checkpoint.tensors:
-        found = ", ".join(checkpoint.tasks)
+        heads = ", ".join(checkpoint.tasks)
         raise CheckpointError(
             f"{checkpoint.path} holds no head to {task} with ({key} is missing)",
-            f"add --task {found}" if found else "give a checkpoint with its head",
+            f"add --task {heads}" if heads else "give a checkpoint with its head",
         )
     shape = checkpoint.tensors[key].shape
     if not shape:
@@ -218,8 +218,8 @@ def compare_shapes(
         for name, shape in expected.items()
         if name in tensors and tuple(tensors[name].shape) != shape
     ]
-    found = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
-    return "; ".join(f"{kind}: {_first(names)}" for kind, names in found.items() if names)
+    mismatches = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
+    return "; ".join(f"{kind}: {_first(names)}" for kind, names in mismatches.items() if names)
 
 
 def _shape(shape: Iterable[int]) -> str:
@@ -233,14 +233,14 @@ def _first(names: list[str]) -> str:
 
 def _suggest(checkpoint: Checkpoint, variant: Variant, task: Task, in_channels: int) -> str:
     for other in (variant, *VARIANTS.values()):
-        for held in checkpoint.tasks:
-            classes = classes_in(checkpoint, held)
-            state = build_on_meta(other, held, classes, in_channels).state_dict()
+        for head in checkpoint.tasks:
+            classes = classes_in(checkpoint, head)
+            state = build_on_meta(other, head, classes, in_channels).state_dict()
             shapes = {bare_name(name): tuple(t.shape) for name, t in state.items()}
             if compare_shapes(shapes, checkpoint.tensors):
                 continue
             if other != variant:
-                return f"it is HRViT-{other.name}: --variant {other.name} --task {held}"
-            wanted = f"--num-classes {classes}" if held is task else f"--task {held}"
-            return f"it is HRViT-{other.name} to {held} {classes} classes: {wanted}"
+                return f"it is HRViT-{other.name}: --variant {other.name} --task {head}"
+            wanted = f"--num-classes {classes}" if head is task else f"--task {head}"
+            return f"it is HRViT-{other.name} to {head} {classes} classes: {wanted}"
     return "check --variant, --task and --num-classes against how it was trained"

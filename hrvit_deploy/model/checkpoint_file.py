@@ -156,9 +156,9 @@ def _truncated(path: Path) -> CheckpointError:
 
 def _refused(path: Path, reason: str) -> CheckpointError:
     named = re.search(r"GLOBAL (\S+)", reason)
-    held = f"it wants to run {named[1]}" if named else "it is not one that torch.save wrote"
+    reason = f"it wants to run {named[1]}" if named else "it is not one that torch.save wrote"
     return CheckpointError(
-        f"{path} is refused unread: it is a pickle that holds more than tensors ({held})",
+        f"{path} is refused unread: it is a pickle that holds more than tensors ({reason})",
         "such a file can run code; save the state dict alone, best as .safetensors",
     )
 

@@ -146,8 +146,8 @@ def load_variant(name: str) -> Variant:
         return VARIANTS[name]
     try:
         text = path.read_text(encoding="utf-8")
-        held = tomllib.loads(text) if path.suffix == ".toml" else msgspec.json.decode(text)
-        variant = msgspec.convert(held, Variant)
+        table = tomllib.loads(text) if path.suffix == ".toml" else msgspec.json.decode(text)
+        variant = msgspec.convert(table, Variant)
     except OSError as error:
         raise InputError(
             f"cannot read the variant file {name}: {error.strerror}", "check the path"
@@ -157,7 +157,7 @@ def load_variant(name: str) -> Variant:
             f"{name} does not describe a variant: {error}",
             f"give its {', '.join(field.name for field in fields(Variant))}",
         ) from error
-    unknown = held.keys() - {field.name for field in fields(Variant)}
+    unknown = table.keys() - {field.name for field in fields(Variant)}
     if unknown:
         raise InputError(
             f"{name} has a field that no variant has: {', '.join(sorted(unknown))}",

@@ -126,22 +126,24 @@ def compare_artefacts(
 
     _require_kin(artefacts)
     specs = [stages.eager(artefacts[0], run), *(RunnerSpec(graph, run) for graph in artefacts)]
-    found = []
+    evaluations = []
     if data is not None:
-        found = _judge(artefacts, data, EvaluateOptions(samples=samples), progress, run)
+        evaluations = _judge(artefacts, data, EvaluateOptions(samples=samples), progress, run)
     # Nothing is recorded of the agreements.
     agreements = [
         stages.measure_parity(artefact, None, images, progress, run=run).agreement
         for artefact in artefacts
     ]
     report = bench([candidate_of(spec) for spec in specs], timing, environment, progress)
-    rows = _rows(artefacts, [judged.score for judged in found], agreements, report.results)
+    rows = _rows(
+        artefacts, [evaluation.score for evaluation in evaluations], agreements, report.results
+    )
     return Comparison(
         rows,
         environment,
-        metric=found[0].metric if found else "",
-        images=found[0].images if found else 0,
-        data=str(data) if found else "",
+        metric=evaluations[0].metric if evaluations else "",
+        images=evaluations[0].images if evaluations else 0,
+        data=str(data) if evaluations else "",
         provider=run.provider,
         inference_precision=run.inference_precision,
     )

@@ -137,8 +137,8 @@ class Search:
         """
         with switched(self.graph, self.ranges, self.options) as opened:
             runner, products = opened
-            found = sensitivity_of(self.graph, opened, self.criteria, self.progress)
-            worst = tuple(damage.name for damage in found.damages)
+            ranking = sensitivity_of(self.graph, opened, self.criteria, self.progress)
+            worst = tuple(damage.name for damage in ranking.damages)
             fewest = self._fewest(runner, products, worst)
         # One at least is quantized, or it would be the float graph.
         fewest = min(fewest, len(worst) - 1)

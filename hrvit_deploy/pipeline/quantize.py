@@ -109,14 +109,14 @@ def quantize(
     """
     from hrvit_deploy.quantization.quantize import quantize_artefact
 
-    file, held = ranges
+    file, measured_ranges = ranges
     rest = rest or graph.manifest.precision
     base, _ = find_or_cast(graph, rest, criteria.images, progress, folder=folder)
     path = folder / f"{base.path.stem}-{options.precision}.onnx"
     reference = _float32_of(graph)
 
     def make(options: QuantizeOptions) -> Artefact:
-        made = quantize_artefact(base, held, path, options, ranges_file=file)
+        made = quantize_artefact(base, measured_ranges, path, options, ranges_file=file)
         quantization = made.manifest.quantization
         assert quantization is not None
         progress.note(f"{quantization.products} products in {options.precision}: {path.name}")
@@ -128,7 +128,7 @@ def quantize(
     if not auto or gate.passed:
         return made
     progress.note(f"{describe(gate)}: looking for the products that cost most")
-    search = Search(reference or graph, held, options, criteria, progress)
+    search = Search(reference or graph, measured_ranges, options, criteria, progress)
     kept: tuple[str, ...] = ()
     for kept in search.attempts():
         made = make(replace(options, keep=(*kept, *options.keep)))
@@ -215,18 +215,20 @@ def find_ranges(
                 "ranges are given: how to measure others says nothing",
                 "leave out --ranges, or --method and --random-data",
             )
-        held = read_ranges(file)
-        check_fits(held, graph)
-        return file, held
+        given_ranges = read_ranges(file)
+        check_fits(given_ranges, graph)
+        return file, given_ranges
     measured = _to_measure(graph)
     known = folder / f"{measured.path.stem}.json"
     anything = images is None and options is None
     if anything and known.is_file():
-        found = read_ranges(known)
-        if found.model_sha256 == measured.manifest.sha256:
-            _check_images(known, found, measured)
-            progress.note(f"taking {known}: {found.method} of {found.images} images")
-            return known, found
+        known_ranges = read_ranges(known)
+        if known_ranges.model_sha256 == measured.manifest.sha256:
+            _check_images(known, known_ranges, measured)
+            progress.note(
+                f"taking {known}: {known_ranges.method} of {known_ranges.images} images"
+            )
+            return known, known_ranges
     random = options is not None and options.random_data
     if images is None and not random and not holds_images(DEFAULT_FOLDER):
         if known.is_file():
@@ -243,9 +245,9 @@ def find_ranges(
 
 def _to_measure(graph: Artefact) -> Artefact:
     """Return the float32 graph: this one, or the one it was made from."""
-    found = _float32_of(graph)
-    if found is not None:
-        return found
+    float32 = _float32_of(graph)
+    if float32 is not None:
+        return float32
     if any(source.kind == Kind.ONNX for source in graph.manifest.sources):
         raise ArtefactError(
             f"the float32 graph that {graph.path.name} was made from is not beside it",

@@ -141,8 +141,8 @@ def build(
     """
     from hrvit_deploy.engines.build import build_engine
 
-    requested, given = options.precision, artefact.manifest.precision
-    if given is Precision.FP32 and requested in (Precision.FP16, Precision.BF16):
+    requested, stored = options.precision, artefact.manifest.precision
+    if stored is Precision.FP32 and requested in (Precision.FP16, Precision.BF16):
         artefact = cast(artefact, requested, images, progress)
     parity = artefact.manifest.parity
     if parity is not None and not parity.passed:

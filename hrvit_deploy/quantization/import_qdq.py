@@ -122,8 +122,8 @@ def _quantized(path: Path, model: ModelProto) -> tuple[Precision, int]:
             stored[node.output[0]] = types.get(known, stored.get(node.input[0], 0))
         elif node.op_type in REARRANGES and node.input[0] in stored:
             stored[node.output[0]] = stored[node.input[0]]
-    found = [kind for kind in QUANTIZED_TYPES if kind in stored.values()]
-    if not found:
+    kinds = [kind for kind in QUANTIZED_TYPES if kind in stored.values()]
+    if not kinds:
         raise ArtefactError(
             f"{path} has no sidecar, and holds no QuantizeLinear or DequantizeLinear of"
             " signed eight bits",
@@ -131,10 +131,10 @@ def _quantized(path: Path, model: ModelProto) -> tuple[Precision, int]:
         )
     products = sum(
         node.op_type in PRODUCTS
-        and all(stored.get(name) == found[0] for name in node.input[:2])
+        and all(stored.get(name) == kinds[0] for name in node.input[:2])
         for node in model.graph.node
     )
-    return QUANTIZED_TYPES[found[0]], products
+    return QUANTIZED_TYPES[kinds[0]], products
 
 
 def _rest(model: ModelProto) -> Precision:

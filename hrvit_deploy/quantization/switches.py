@@ -78,5 +78,5 @@ def _branch(key: str, index: int, nodes: Iterable[NodeProto]) -> GraphProto:
     for node in copies:
         for names in (node.input, node.output):
             names[:] = [own.get(name, name) for name in names]
-    returned = [helper.make_empty_tensor_value_info(name) for name in copies[-1].output]
-    return helper.make_graph(copies, f"{key}/{index}", [], returned)
+    graph_outputs = [helper.make_empty_tensor_value_info(name) for name in copies[-1].output]
+    return helper.make_graph(copies, f"{key}/{index}", [], graph_outputs)

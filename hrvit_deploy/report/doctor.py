@@ -37,7 +37,7 @@ FIND_GPU = "run on a machine with an NVIDIA GPU and its driver"
 
 
 class Status(StrEnum):
-    """How a library or road was found."""
+    """How a library or workflow was found."""
 
     OK = "ok"
     MISSING = "missing"
@@ -64,7 +64,7 @@ class Library:
 
 @dataclass(frozen=True)
 class Finding:
-    """One library, GPU or road: how it is, and what to do if that is not well."""
+    """One library, GPU or workflow: how it is, and what to do if that is not well."""
 
     name: str
     status: Status
@@ -77,7 +77,7 @@ class Diagnosis:
     """What was found.
 
     Attributes:
-        ok: Whether the main road, export and verification on a CPU, can be walked.
+        ok: Whether the main workflow, export and verification on a CPU, works.
         gpu: The GPU, or why there is none.
     """
 
@@ -135,11 +135,13 @@ def diagnose(
     """
     with ThreadPoolExecutor(usable_cores()) as pool:
         gpu_looked = pool.submit(_look_for_gpu, timeout_s)
-        found = tuple(pool.map(lambda library: examine(library, timeout_s), libraries))
+        examined = tuple(pool.map(lambda library: examine(library, timeout_s), libraries))
         gpu = gpu_looked.result()
-    roads = find_roads({finding.name: finding for finding in (*found, gpu)})
-    ok = all(road.status is Status.OK for road in roads if road.name in MAIN_ROAD)
-    return Diagnosis(ok, found, gpu, roads)
+    roads = find_workflows({finding.name: finding for finding in (*examined, gpu)})
+    ok = all(
+        workflow.status is Status.OK for workflow in roads if workflow.name in MAIN_WORKFLOWS
+    )
+    return Diagnosis(ok, examined, gpu, roads)
 
 
 def examine(library: Library, timeout_s: float = TIMEOUT_S) -> Finding:
@@ -147,11 +149,11 @@ def examine(library: Library, timeout_s: float = TIMEOUT_S) -> Finding:
     name = library.name
     if not any(map(_is_installed, library.modules)):
         return Finding(name, Status.MISSING, "not installed", library.mend)
-    found = probe(library.code or VERSION_OF.format(library.modules[0]), timeout_s)
-    if not found.ok:
-        return Finding(name, Status.BROKEN, found.text, library.mend)
+    probed = probe(library.code or VERSION_OF.format(library.modules[0]), timeout_s)
+    if not probed.ok:
+        return Finding(name, Status.BROKEN, probed.text, library.mend)
     # Some modules add more to their version than their package does, or have none.
-    printed, _, more = found.text.partition(", ")
+    printed, _, more = probed.text.partition(", ")
     version = _installed_version(name) or printed
     floor = oldest_supported(library.distribution or name)
     if version and tensorrt_.release(version) < tensorrt_.release(floor):
@@ -177,14 +179,14 @@ def _look_for_gpu(timeout_s: float) -> Finding:
             return Finding("GPU", Status.MISSING, "nvidia-smi finds none", FIND_GPU)
         detail = f"{seen['name']}, driver {seen['driver']}, without cuda-python"
         return Finding("GPU", Status.BROKEN, detail, "pip install cuda-python")
-    found = probe(GPU, timeout_s)
-    if found.ok:
-        return Finding("GPU", Status.OK, found.text)
-    return Finding("GPU", Status.MISSING, found.text, FIND_GPU)
+    probed = probe(GPU, timeout_s)
+    if probed.ok:
+        return Finding("GPU", Status.OK, probed.text)
+    return Finding("GPU", Status.MISSING, probed.text, FIND_GPU)
 
 
 @dataclass(frozen=True)
-class Road:
+class Workflow:
     """Something this package does: it needs all of ``needs``, and one of ``one_of``."""
 
     name: str
@@ -192,31 +194,33 @@ class Road:
     one_of: tuple[str, ...] = ()
 
 
-ROADS = (
-    Road("export", ("torch", "onnx", "ml_dtypes", "onnxruntime")),
-    Road("verify", ("torch", "onnxruntime")),
-    Road("build with TensorRT-RTX", ("tensorrt-rtx",)),
-    Road("build with TensorRT", ("tensorrt", "GPU")),
-    Road("run engines", ("GPU", "cuda-python"), ("tensorrt", "tensorrt-rtx")),
-    Road("charts", ("matplotlib",)),
+WORKFLOWS = (
+    Workflow("export", ("torch", "onnx", "ml_dtypes", "onnxruntime")),
+    Workflow("verify", ("torch", "onnxruntime")),
+    Workflow("build with TensorRT-RTX", ("tensorrt-rtx",)),
+    Workflow("build with TensorRT", ("tensorrt", "GPU")),
+    Workflow("run engines", ("GPU", "cuda-python"), ("tensorrt", "tensorrt-rtx")),
+    Workflow("charts", ("matplotlib",)),
 )
-MAIN_ROAD = ("export", "verify")
+MAIN_WORKFLOWS = ("export", "verify")
 
 
-def find_roads(found: dict[str, Finding]) -> tuple[Finding, ...]:
+def find_workflows(findings: dict[str, Finding]) -> tuple[Finding, ...]:
     """Check which workflows are open, given every library and the GPU by name."""
-    return tuple(_judge(road, found) for road in ROADS)
+    return tuple(_check(workflow, findings) for workflow in WORKFLOWS)
 
 
-def _judge(road: Road, found: dict[str, Finding]) -> Finding:
-    faults = [found[name] for name in road.needs if found[name].status is not Status.OK]
-    choices = [found[name] for name in road.one_of]
+def _check(workflow: Workflow, findings: dict[str, Finding]) -> Finding:
+    faults = [
+        findings[name] for name in workflow.needs if findings[name].status is not Status.OK
+    ]
+    choices = [findings[name] for name in workflow.one_of]
     if choices and all(choice.status is not Status.OK for choice in choices):
         faults.append(choices[0])
     if not faults:
-        return Finding(road.name, Status.OK)
+        return Finding(workflow.name, Status.OK)
     return Finding(
-        road.name,
+        workflow.name,
         Status.MISSING,
         "needs " + ", ".join(fault.name for fault in faults),
         "; ".join(dict.fromkeys(fault.mend for fault in faults)),

@@ -21,7 +21,7 @@ from hrvit_deploy.artefact import (
 
 @dataclass(frozen=True)
 class Description:
-    """An artefact, told.
+    """An artefact, described.
 
     Attributes:
         file_bytes: Of the artefact itself.

@@ -129,11 +129,11 @@ def _head(figure: Any, axes: Any, title: str, line: str) -> None:
     figure.text(0.012, 1 - 0.38 / height, line, va="top", fontsize=8.5, color=FAINT)
 
 
-def plot_sensitivity(found: Sensitivity, path: Path, *, rows: int = 32) -> Path:
-    """Draw what the worst products lose: a bar to one minus the cosine of the answers.
+def plot_sensitivity(ranking: Sensitivity, path: Path, *, rows: int = 32) -> Path:
+    """Draw what the worst products lose: a bar to one minus the cosine of the outputs.
 
     Args:
-        found: The worst first.
+        ranking: The worst first.
         path: A ``.png`` (or ``.svg``) file; it appears when it is whole.
         rows: How many products to draw.
 
@@ -144,7 +144,7 @@ def plot_sensitivity(found: Sensitivity, path: Path, *, rows: int = 32) -> Path:
         MissingDependency: matplotlib is not installed.
         ArtefactError: The folder cannot be written to.
     """
-    worst = found.damages[:rows]
+    worst = ranking.damages[:rows]
     figure, axes = _sheet(THIN_ROW_INCHES * len(worst))
     groups = list(dict.fromkeys(damage.group for damage in worst))
     for place, damage in enumerate(worst):
@@ -154,11 +154,11 @@ def plot_sensitivity(found: Sensitivity, path: Path, *, rows: int = 32) -> Path:
     axes.set_xscale("log")
     axes.set_yticks(range(len(worst)), [short_name(d.name) for d in worst], fontsize=7.5)
     axes.set_ylim(len(worst) - 0.4, -0.6)
-    axes.set_xlabel("1 - cosine of the answers with the float graph's", fontsize=9)
+    axes.set_xlabel("1 - cosine of the outputs with the float graph's", fontsize=9)
     for group, colour in zip(groups, GROUP_COLOURS, strict=False):
         axes.barh(0, 0, color=colour, label=str(group))
     axes.legend(loc="lower right", fontsize=8, frameon=False)
-    line = f"{found.images} images, {len(worst)} worst of {len(found.damages)} products"
+    line = f"{ranking.images} images, {len(worst)} worst of {len(ranking.damages)} products"
     _head(figure, axes, "What each product loses to eight bits, alone", line)
     with staging(path) as folder:
         figure.savefig(folder / path.name)

@@ -111,7 +111,7 @@ class OpenVinoRunner(Closing):
 
     def run(self, inputs: Inputs) -> Outputs:
         """Run one batch of host arrays through the graph; see :class:`Runner`."""
-        with self._requests.taken() as request:
+        with self._requests.borrowed() as request:
             return self._infer(request, inputs)
 
     def node_times(self, inputs: Inputs, runs: int) -> list[NodeTime]:
@@ -122,7 +122,7 @@ class OpenVinoRunner(Closing):
         if not self._profiled:
             raise RunnerError(f"{self.name} is not profiled", "open it with profiled=True")
         total_s: dict[tuple[str, str], float] = {}
-        with self._requests.taken() as request:
+        with self._requests.borrowed() as request:
             for _ in range(runs):
                 self._infer(request, inputs)
                 for info in request.profiling_info:

@@ -43,7 +43,7 @@ class Pool(Generic[Item]):
         self._closed = False
 
     @contextmanager
-    def taken(self) -> Iterator[Item]:
+    def borrowed(self) -> Iterator[Item]:
         """Lend an item to the caller until the block ends; wait while all are in use.
 
         Raises:

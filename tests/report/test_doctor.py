@@ -21,7 +21,9 @@ def found(**changes: Finding) -> dict[str, Finding]:
 
 
 def statuses(**changes: Finding) -> dict[str, Status]:
-    return {road.name: road.status for road in doctor.find_roads(found(**changes))}
+    return {
+        workflow.name: workflow.status for workflow in doctor.find_workflows(found(**changes))
+    }
 
 
 @pytest.fixture
@@ -90,11 +92,11 @@ def test_this_package_s_errors_are_shown_bare() -> None:
     assert probe(code).text == "no GPU"
 
 
-def test_all_roads_are_open_when_all_is_there() -> None:
+def test_all_workflows_are_open_when_all_is_there() -> None:
     assert set(statuses().values()) == {Status.OK}
 
 
-def test_roads_close_with_what_they_need() -> None:
+def test_workflows_close_with_what_they_need() -> None:
     missing = Finding("GPU", Status.MISSING, "none", "find one")
     closed = {name for name, status in statuses(GPU=missing).items() if status is not Status.OK}
     assert closed == {"build with TensorRT", "run engines"}
@@ -104,9 +106,9 @@ def test_one_tensorrt_is_enough_to_run_engines() -> None:
     broken = Finding("tensorrt", Status.BROKEN, "", "pip install tensorrt")
     assert statuses(tensorrt=broken)["run engines"] is Status.OK
     both = found(**{"tensorrt": broken, "tensorrt-rtx": broken})
-    roads = {road.name: road for road in doctor.find_roads(both)}
-    assert roads["run engines"].mend == "pip install tensorrt"
-    assert roads["run engines"].detail == "needs tensorrt"
+    workflows = {workflow.name: workflow for workflow in doctor.find_workflows(both)}
+    assert workflows["run engines"].mend == "pip install tensorrt"
+    assert workflows["run engines"].detail == "needs tensorrt"
 
 
 @pytest.mark.parametrize(("broken", "ok"), [("onnxruntime", False), ("openvino", True)])

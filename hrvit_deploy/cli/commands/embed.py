@@ -99,7 +99,7 @@ def embed(
 ) -> None:
     """Write what a service needs of an artefact: for Triton, C++ or Python."""
     usual = TritonOptions()
-    given = {
+    triton_options = {
         "triton-backend": backend is not None,
         "device": device is not None,
         "max-batch": max_batch is not None,
@@ -108,7 +108,7 @@ def embed(
         "delay-us": delay_us is not None,
         "triton-release": release is not None,
     }
-    _check_form(form, [name for name, is_given in given.items() if is_given])
+    _check_form(form, [name for name, is_given in triton_options.items() if is_given])
     options = TritonOptions(
         backend=backend,
         device=device,
@@ -129,15 +129,15 @@ def embed(
     _show(folder, lines)
 
 
-def _check_form(form: Form, given: list[str]) -> None:
+def _check_form(form: Form, triton_options: list[str]) -> None:
     """Refuse options of Triton for another form.
 
     Raises:
         UsageError: Some are given.
     """
-    if given and form is not Form.TRITON:
+    if triton_options and form is not Form.TRITON:
         raise UsageError(
-            f"--{given[0]} is for --as triton, not {form}",
+            f"--{triton_options[0]} is for --as triton, not {form}",
             "leave it out, or embed --as triton",
         )
 

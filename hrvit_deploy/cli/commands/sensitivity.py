@@ -40,14 +40,14 @@ def sensitivity(
     with Terminal() as terminal:
         graph = resolve_artefact(model, terminal, Precision.FP32)
         check_castable(graph, None)
-        file, held = find_ranges(graph, ranges, images, calibration, terminal)
-        ranking = rank_products(graph, held, options, criteria, terminal, images=samples)
+        file, measured = find_ranges(graph, ranges, images, calibration, terminal)
+        ranking = rank_products(graph, measured, options, criteria, terminal, images=samples)
     about = {
         "model": graph.path.name,
         "model_sha256": graph.manifest.sha256,
         "precision": precision,
         "ranges": file,
-        "method": held.method,
+        "method": measured.method,
     }
     path = out / f"{graph.path.stem}-{precision}-sensitivity.json"
     quantization.print_sensitivity(ranking, path, about, as_json=as_json)

@@ -286,9 +286,9 @@ def bench_table(report: BenchReport) -> Table:
 
 def save_bench(report: BenchReport, path: Path, profiles: Sequence[Profile] = ()) -> Path:
     """Write a benchmark's JSON, whole or not at all."""
-    held = plain(report) | ({"profiles": plain(profiles)} if profiles else {})
+    document = plain(report) | ({"profiles": plain(profiles)} if profiles else {})
     with staging(path) as folder:
-        encoded = msgspec.json.format(msgspec.json.encode(held, enc_hook=str), indent=2)
+        encoded = msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2)
         (folder / path.name).write_bytes(encoded + b"\n")
     return path
 
@@ -395,7 +395,7 @@ def print_diagnosis(report: Diagnosis) -> None:
     console = printer()
     for heading, findings in (
         ("library", (*report.libraries, report.gpu)),
-        ("road", report.roads),
+        ("workflow", report.roads),
     ):
         rows = [[f.name, marks[f.status], f.detail, f.mend] for f in findings]
         console.print(columns([heading, "", "found", "to mend"], rows))

@@ -26,29 +26,29 @@ def is_several(images: Any) -> TypeGuard[list[Any] | tuple[Any, ...] | Pixels]:
     )
 
 
-def as_image(given: Any, name: str) -> NamedImage:
+def as_image(image: Any, name: str) -> NamedImage:
     """Decode one image.
 
     Args:
-        given: An ``H x W x 3`` uint8 array, which is not copied; a path; or a picture of
+        image: An ``H x W x 3`` uint8 array, which is not copied; a path; or a picture of
             Pillow's.
         name: What to call it in messages, if it is no file.
 
     Raises:
         InputError: It is none of these, or cannot be decoded.
     """
-    if isinstance(given, str | Path):
-        return NamedImage(str(given), load_image(Path(given)))
-    if isinstance(given, Image.Image):
-        if 0 in given.size:
-            raise InputError(f"{name} has no pixels: {given.size}", EXPECTED)
-        return NamedImage(name, to_rgb(given, name))
-    if not isinstance(given, np.ndarray):
-        raise InputError(f"{name} is a {type(given).__name__}", EXPECTED)
-    if (wrong := _wrong(given)) is not None:
+    if isinstance(image, str | Path):
+        return NamedImage(str(image), load_image(Path(image)))
+    if isinstance(image, Image.Image):
+        if 0 in image.size:
+            raise InputError(f"{name} has no pixels: {image.size}", EXPECTED)
+        return NamedImage(name, to_rgb(image, name))
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"{name} is a {type(image).__name__}", EXPECTED)
+    if (wrong := _wrong(image)) is not None:
         what, mend = wrong
         raise InputError(f"{name} is {what}", mend)
-    return NamedImage(name, given)
+    return NamedImage(name, image)
 
 
 def _wrong(array: np.ndarray[Any, Any]) -> tuple[str, str] | None:

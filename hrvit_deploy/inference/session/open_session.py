@@ -15,27 +15,27 @@ from hrvit_deploy.runners.spec import Provider, RunOptions
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
-def choose(kind: type[Choice], asked: str) -> Choice:
+def choose(kind: type[Choice], requested: str) -> Choice:
     """Return the member of that value.
 
     Raises:
         UsageError: There is none.
     """
     try:
-        return kind(asked)
+        return kind(requested)
     except ValueError as error:
-        raise UsageError(f"{asked!r} is no choice", f"take {join(kind)}") from error
+        raise UsageError(f"{requested!r} is no choice", f"take {join(kind)}") from error
 
 
-def choose_provider(asked: str | None, artefact: Artefact) -> Provider:
+def choose_provider(requested: str | None, artefact: Artefact) -> Provider:
     """Return what runs the artefact; the CPU if nothing is requested.
 
     Raises:
         UsageError: There is no such provider, or none is to be chosen.
     """
-    if asked is None:
+    if requested is None:
         return Provider.CPU
-    chosen = choose(Provider, asked)
+    chosen = choose(Provider, requested)
     if artefact.manifest.kind is Kind.PLAN:
         raise UsageError(
             f"a plan runs in TensorRT alone, not by provider {chosen}",

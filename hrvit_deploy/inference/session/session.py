@@ -1,6 +1,6 @@
 """Images in, label maps or class scores out, from any artefact.
 
-Answers are those of ``predict`` and ``evaluate``: images are prepared and answers decided
+Predictions are those of ``predict`` and ``evaluate``: images are prepared and outputs decided
 by the same functions. Neither PyTorch nor onnx is imported.
 """
 
@@ -167,7 +167,7 @@ class Session(Closing):
         Args:
             tensors: Input name to host array; to a plan also arrays on the GPU that speak
                 DLPack or ``__cuda_array_interface__``, which are read where they lie.
-            on_device: Leave a plan's answers on the GPU, as
+            on_device: Leave a plan's outputs on the GPU, as
                 :class:`hrvit_deploy.runners.tensorrt.device_output.DeviceOutput`.
 
         Returns:
@@ -187,8 +187,8 @@ class Session(Closing):
                 f"{self.name} answers on the host alone",
                 "leave on_device out, or build a plan with hrvit-deploy build-trt",
             )
-        answers: dict[str, Any] = run_on_device(tensors)
-        return answers
+        outputs: dict[str, Any] = run_on_device(tensors)
+        return outputs
 
     def close(self) -> None:
         """Wait for runs of other threads, and give everything back; twice is harmless."""

@@ -36,9 +36,9 @@ class ConfusionMatrix:
             ignore_index: What the labels say where nothing is to be judged.
         """
         classes = len(self.counts)
-        judged = truth != ignore_index
-        rows = truth[judged].astype(np.int64)
-        columns = predicted[judged].astype(np.int64)
+        labelled = truth != ignore_index
+        rows = truth[labelled].astype(np.int64)
+        columns = predicted[labelled].astype(np.int64)
         known = (columns >= 0) & (columns < classes)
         flat = np.bincount(rows[known] * classes + columns[known], minlength=classes**2)
         self.counts += flat.reshape(classes, classes)

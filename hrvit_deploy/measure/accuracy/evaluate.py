@@ -120,13 +120,16 @@ def evaluate_artefact(
     key = key_of(dataset, options.samples, about=plain((VERSION, about))) if state else ""
     with open_prepared(spec) as prepared:
         resume_file = ResumeFile(state, key)
-        found = evaluate(prepared, dataset, classes, options, progress, resume_file=resume_file)
+        evaluation = evaluate(
+            prepared, dataset, classes, options, progress, resume_file=resume_file
+        )
     narrow = manifest.float_type in (Precision.FP16, Precision.BF16)
     if spec.emulates and narrow:
         return replace(
-            found, runner=f"{found.runner}, every {manifest.float_type} tensor rounded"
+            evaluation,
+            runner=f"{evaluation.runner}, every {manifest.float_type} tensor rounded",
         )
-    return found
+    return evaluation
 
 
 def labelled_data(data: Path, network: Network, layout: Layout = Layout.AUTO) -> Dataset:

@@ -97,15 +97,15 @@ class ResumeFile:
         if self._path is None or not self._path.exists():
             return counts
         try:
-            with np.load(self._path, allow_pickle=False) as held:
-                if str(held["key"]) != self._key:
+            with np.load(self._path, allow_pickle=False) as stored:
+                if str(stored["key"]) != self._key:
                     progress.note(
                         f"{self._path} is of another artefact, data or options: starting anew"
                     )
                     return counts
-                counts.confusion.counts += held["counts"]
-                counts.confusion.undecided += held["undecided"]
-                counts.top5, counts.images = (int(number) for number in held["numbers"])
+                counts.confusion.counts += stored["counts"]
+                counts.confusion.undecided += stored["undecided"]
+                counts.top5, counts.images = (int(number) for number in stored["numbers"])
         except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
             progress.note(f"{self._path} cannot be read: starting anew")
             return RunningCounts(classes)

@@ -177,7 +177,7 @@ def _add(
 
 
 def _ranked(
-    products: Sequence[Product], tallies: Sequence[_Tally], judged: Task | None
+    products: Sequence[Product], tallies: Sequence[_Tally], task: Task | None
 ) -> tuple[Damage, ...]:
     damages = [
         Damage(
@@ -185,7 +185,7 @@ def _ranked(
             product.group,
             counts.errors.cosine if counts.errors.count else counts.agreement.share,
             counts.agreement.share,
-            _score(counts, judged) if judged else None,
+            _score(counts, task) if task else None,
         )
         for product, counts in zip(products, tallies, strict=True)
     ]

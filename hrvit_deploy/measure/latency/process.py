@@ -66,14 +66,14 @@ class Worker:
         return self.ask({"open": message}, timeout_s)
 
     def ask(self, message: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Send a message and wait for its answer.
+        """Send a message and wait for its reply.
 
         Raises:
             RunnerError: The worker failed, died, or did not answer in time.
         """
         pipe = self._process.stdin
         assert pipe is not None
-        # A broken pipe shows as the end of its answers, with the reason.
+        # A broken pipe shows as the end of its replies, with the reason.
         with contextlib.suppress(BrokenPipeError):
             pipe.write(json.dumps(message).encode() + b"\n")
             pipe.flush()
@@ -89,10 +89,10 @@ class Worker:
             raise RunnerError(
                 f"{self._name} died: {self._last_words()}", "run it alone to see why"
             )
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise RunnerError(answer["error"], answer["hint"])
-        return answer
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            raise RunnerError(reply["error"], reply["hint"])
+        return reply
 
     def close(self) -> None:
         """Ask it to end, and end it with everything it started; twice is harmless."""

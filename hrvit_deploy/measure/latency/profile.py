@@ -82,6 +82,6 @@ def summarize(name: str, runner: str, times: Sequence[NodeTime]) -> Profile:
         OperatorTime(kind, len(each), sum(each), sum(each) / total_ms if total_ms else 0.0)
         for kind, each in kinds.items()
     ]
-    operators.sort(key=lambda found: -found.time_ms)
+    operators.sort(key=lambda operator: -operator.time_ms)
     slowest = sorted(times, key=lambda node: -node.time_ms)[:SLOWEST]
     return Profile(name, runner, total_ms, tuple(operators), tuple(slowest))

@@ -167,15 +167,15 @@ def main(open_message: Open) -> None:
     """
     # The terminal's Ctrl-C is for the parent, which then stops its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Whatever a library prints must not mix with the answers.
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # Whatever a library prints must not mix with the replies.
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(messages,), daemon=True).start()
 
     def send(message: Message) -> None:
-        answers.write(json.dumps(message) + "\n")
-        answers.flush()
+        replies.write(json.dumps(message) + "\n")
+        replies.flush()
 
     serve(messages.get, send, open_message)
     # Not by way of the libraries' exit handlers, which may hang or crash.

@@ -39,10 +39,10 @@ def batches(pictures: PictureSet, manifest: Manifest) -> Iterator[Batch]:
     size = manifest.inputs[0].batch or 1
     remaining = chain(pictures, cycle(pictures) if size > 1 else ())
     for _ in range(batch_count(pictures, manifest)):
-        taken = list(islice(remaining, size))
+        group = list(islice(remaining, size))
         yield Batch(
-            tuple(picture.name for picture in taken),
-            stack(prepared(picture, manifest) for picture in taken),
+            tuple(picture.name for picture in group),
+            stack(prepared(picture, manifest) for picture in group),
         )
 
 

@@ -16,14 +16,14 @@ def product_inputs(model: ModelProto) -> tuple[str, ...]:
     """
     constants = _constants(model)
     integers = _integers(model)
-    taken = [
+    names = [
         name
         for node in model.graph.node
         if node.op_type in PRODUCTS
         for name in node.input[:2]
         if name and name not in constants and name not in integers
     ]
-    return tuple(dict.fromkeys(taken))
+    return tuple(dict.fromkeys(names))
 
 
 def sources(model: ModelProto, names: Iterable[str]) -> dict[str, str]:

@@ -87,7 +87,7 @@ class TensorRTRunner(Closing):
             trt, artefact, backend, allow_host_code=allow_host_code, cuda_graphs=cuda_graphs
         )
         # Make the first now: a plan that cannot run must fail when it is opened.
-        with self._pool.taken():
+        with self._pool.borrowed():
             pass
 
     def run(self, inputs: Inputs) -> Outputs:
@@ -99,7 +99,7 @@ class TensorRTRunner(Closing):
         Raises:
             RunnerError: The runner is closed, the inputs do not fit, or the GPU failed.
         """
-        with self._pool.taken() as execution:
+        with self._pool.borrowed() as execution:
             self._check_names(inputs)
             return execution.run(inputs)
 
@@ -109,13 +109,13 @@ class TensorRTRunner(Closing):
         Raises:
             RunnerError: As for :meth:`run`.
         """
-        with self._pool.taken() as execution:
+        with self._pool.borrowed() as execution:
             self._check_names(inputs)
             return execution.run_on_device(inputs)
 
     def node_times(self, inputs: Inputs, runs: int) -> list[NodeTime]:
         """Run ``runs`` times and return the mean time of each layer, in ms."""
-        with self._pool.taken() as execution:
+        with self._pool.borrowed() as execution:
             self._check_names(inputs)
             return execution.node_times(inputs, runs)
 
