@@ -39,7 +39,7 @@ from hrvit_deploy.options import ExportOptions, Precision
 from hrvit_deploy.progress import Progress, working
 from hrvit_deploy.runners.memory import trim
 
-# Types of floating inputs and outputs once --half-io has find_or_cast them.
+# Types of floating inputs and outputs once --half-io has cast them.
 HALF_TYPES = {Precision.FP16: "float16", Precision.BF16: "bfloat16"}
 Batches = Sequence[NDArray[Any]]
 
@@ -192,7 +192,7 @@ def cast_artefact(
     manifest = artefact.manifest
     if manifest.precision is not Precision.FP32 or manifest.graph is None:
         raise PrecisionError(
-            f"{artefact.path} is {manifest.precision}, and only fp32 can be find_or_cast",
+            f"{artefact.path} is {manifest.precision}, and only fp32 can be cast",
             f"run hrvit-deploy export --precision {precision}",
         )
     with staging(path) as folder:
@@ -202,7 +202,7 @@ def cast_artefact(
         written = folder / path.name
         graphs.write_graph(model, written)
         graph = graphs.redescribed(manifest.graph, written, graphs.opset_of(model))
-        find_or_cast = replace(
+        changed = replace(
             manifest,
             sha256=sha256_of(written),
             precision=precision,
@@ -212,8 +212,8 @@ def cast_artefact(
             graph=replace(graph, float32_islands=islands),
             parity=None,
         )
-        write_sidecar(written, find_or_cast)
-    return Artefact(path, find_or_cast)
+        write_sidecar(written, changed)
+    return Artefact(path, changed)
 
 
 def narrow(

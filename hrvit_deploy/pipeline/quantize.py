@@ -1,4 +1,4 @@
-"""INT8 and FP8 that can be trusted: find ranges, quantize, check_quality, and mend what fails.
+"""INT8 and FP8 that can be trusted: find ranges, quantize, check the quality, mend what fails.
 
 Engines are built only from what comes out of here good enough; see
 :mod:`hrvit_deploy.pipeline.quality_gate` for what that means.
