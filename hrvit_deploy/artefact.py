@@ -20,6 +20,7 @@ import msgspec
 
 from hrvit_deploy.errors import ArtefactError, UsageError
 from hrvit_deploy.model.variants import Variant
+from hrvit_deploy.normalisation import check_scale
 from hrvit_deploy.options import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -114,6 +115,7 @@ class Preparation:
                 f"a deviation of {min(self.std)} cannot be divided by",
                 "give the deviations the network was trained with, all above 0",
             )
+        check_scale(self.mean, self.std)
 
 
 @dataclass(frozen=True)

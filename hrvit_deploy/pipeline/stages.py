@@ -6,19 +6,23 @@ from them is handed to it here. :mod:`hrvit_deploy.pipeline.run` runs them all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hrvit_deploy.artefact import Artefact, Parity, Preparation, Weights, record
 from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.measure.parity.gates import GATES, Gates
 from hrvit_deploy.model.variants import NetworkSpec
+from hrvit_deploy.normalisation import doubts_about
 from hrvit_deploy.options import BuildOptions, ExportOptions, Precision, check_output
 from hrvit_deploy.progress import Progress
 from hrvit_deploy.runners.spec import Implementation, RunnerSpec, RunOptions
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from hrvit_deploy.trained import Trained
 
 EXPORT_DIR = Path("export")
@@ -80,12 +84,26 @@ def export(
     preparation = Preparation(
         options.size, options.input_format, mean=options.mean, std=options.std
     )
-    form = deploy(trained.network, options.size, rewrites)
     batches = images.batches(preparation, options.batch or 2)
+    for doubt in _doubts(trained, preparation, batches):
+        progress.warn(doubt)
+    form = deploy(trained.network, options.size, rewrites)
     path = folder / f"{export_name(described, options)}.onnx"
     subject = Subject(form, described, preparation, trained.sources)
     artefact = export_onnx(subject, path, options, batches, progress)
     return verify(artefact, None, images, progress, gates=gates)
+
+
+def _doubts(
+    trained: Trained, preparation: Preparation, batches: Sequence[NDArray[Any]]
+) -> list[str]:
+    """Describe what is odd about a normalisation, by its numbers or by the weights."""
+    from hrvit_deploy.export.training_statistics import doubt_normalisation
+
+    doubts = doubts_about(preparation.mean, preparation.std)
+    if not doubts and trained.described.weights is Weights.CHECKPOINT:
+        doubts.append(doubt_normalisation(trained.network, preparation, batches))
+    return [doubt for doubt in doubts if doubt]
 
 
 def cast(

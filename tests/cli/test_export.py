@@ -117,6 +117,12 @@ def test_a_mean_and_deviation_of_ones_own_are_used(run: Run, folder: Path) -> No
         (("--with", "everything"), 2, "everything", "ragged-stripes"),
         (("--mean", "1,2"), 2, "1,2", "0..255"),
         (("--std", "1,0,1"), 2, "deviation", "above 0"),
+        (
+            ("--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225"),
+            2,
+            "0..1",
+            "--mean 123.675,116.28,103.53 --std 58.395,57.12,57.375",
+        ),
         (("--images", "nowhere"), 1, "nowhere", "folder"),
         (
             ("--task", "segment", "--num-classes", "300", "--output", "classmap"),
