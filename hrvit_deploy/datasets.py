@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hrvit_deploy.errors import InputError
+from hrvit_deploy.image_files import is_hidden, is_other_picture, passed_over_note
 from hrvit_deploy.options import Task
+from hrvit_deploy.standalone.decode import SUFFIXES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +36,13 @@ class Layout(StrEnum):
     ADE20K = "ade20k"
     CITYSCAPES = "cityscapes"
     IMAGENET = "imagenet"
+
+
+class LabelOrientation(StrEnum):
+    """What label maps are drawn on where EXIF turns their images."""
+
+    STORED = "stored"
+    TURNED = "turned"
 
 
 TASKS = {
@@ -63,12 +73,14 @@ class Dataset:
     Attributes:
         folder: Where it was found.
         classes: Names of class folders, sorted: the first is class 0. Empty for maps.
+        notes: What is to be said of files that were passed over.
     """
 
     folder: Path
     layout: Layout
     samples: tuple[Sample, ...]
     classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -143,7 +155,43 @@ def _paired(folder: Path, layout: Layout, images: Path, pairs: dict[Path, Path])
             f"{len(missing)} of {len(pairs)} images have no labels, first {missing[0]}",
             "unpack the annotations beside the images, or remove those images",
         )
-    return Dataset(folder, layout, tuple(Sample(*pair) for pair in pairs.items()))
+    samples = tuple(Sample(*pair) for pair in pairs.items())
+    notes = (*_notes([images, *_folders(images)]), *_unpaired(set(pairs.values())))
+    return Dataset(folder, layout, samples, notes=notes)
+
+
+def _unpaired(used: set[Path]) -> Iterator[str]:
+    """Yield a line that counts the label maps beside those used whose image is not there."""
+    endings = {path.name[path.name.find("_gtFine_") :] for path in used}
+    cities = any(ending.startswith("_gtFine_") for ending in endings)
+    others = [
+        path
+        for folder in {path.parent for path in used}
+        for path in _images(folder)
+        if path not in used and (not cities or path.name.endswith(tuple(endings)))
+    ]
+    if others:
+        first = min(others)
+        yield (
+            f"{len(others)} of {len(used) + len(others)} label maps have no image:"
+            f" {first}{', ...' if len(others) > 1 else ''}"
+        )
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [child for child in folder.iterdir() if child.is_dir() and not is_hidden(child)]
+
+
+def _notes(folders: Iterable[Path]) -> Iterator[str]:
+    """Yield a line that names pictures of other kinds right in some folders."""
+    others = [
+        path
+        for folder in folders
+        for path in folder.iterdir()
+        if is_other_picture(path) and not is_hidden(path)
+    ]
+    if others:
+        yield passed_over_note(sorted(others))
 
 
 def _imagenet(folder: Path) -> Dataset:
@@ -159,26 +207,23 @@ def _imagenet(folder: Path) -> Dataset:
             f"there is no folder with images in {root}", "give the one that holds the classes"
         )
     names = tuple(child.name for child in classes)
-    return Dataset(folder, Layout.IMAGENET, tuple(samples), names)
+    notes = tuple(_notes(classes))
+    return Dataset(folder, Layout.IMAGENET, tuple(samples), names, notes)
 
 
 def _class_folders(folder: Path) -> list[Path]:
     root = folder / "val" if (folder / "val").is_dir() else folder
-    return sorted(
-        child for child in root.iterdir() if child.is_dir() and not child.name.startswith(".")
-    )
+    return sorted(_folders(root))
 
 
 def _images(folder: Path) -> list[Path]:
     """List the images right in a folder, sorted; none if there is no such folder."""
-    from hrvit_deploy.images import SUFFIXES
-
     if not folder.is_dir():
         return []
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in SUFFIXES and not is_hidden(path) and path.is_file()
     )
 
 
@@ -221,19 +266,17 @@ def _train_ids(label_ids: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def _read_indices(path: Path) -> NDArray[np.int32]:
+    """Read a label map as it is stored, whatever number of bits a value has."""
     import numpy as np
-    from PIL import Image
 
-    from hrvit_deploy.images import BROKEN
+    from hrvit_deploy.images import load_values
 
     try:
-        with Image.open(path) as image:
-            stored = np.asarray(image)
-            mode = image.mode
-    except BROKEN as error:
-        raise InputError(
-            f"the labels {path} cannot be read: {error}", "restore the file, or remove it"
-        ) from error
+        stored, mode = load_values(path)
+    except FileNotFoundError as error:
+        raise InputError(f"there are no labels {path}", "restore the file") from error
+    except InputError as error:
+        raise InputError(f"the labels {error.message}", error.hint) from error
     if stored.ndim != 2 or stored.dtype.kind not in "ui":
         raise InputError(
             f"{path} holds no class indices but {mode}",

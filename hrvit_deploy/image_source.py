@@ -25,7 +25,7 @@ class ImageSource:
     """Real images to measure on.
 
     Attributes:
-        folder: Whose images, whole; or a ``.txt`` with a path a line. None for crops of the
+        folder: Whose images, whole; or a list with a path a line. None for crops of the
             bundled photographs.
         limit: How many at most, taken evenly from all there are; None for as many as there
             is time for at their size.
@@ -63,8 +63,14 @@ class ImageSource:
 
     def count(self, size: ImageSize) -> int:
         """Return how many images :meth:`open` yields."""
-        from hrvit_deploy.images import find_images
+        from hrvit_deploy.image_files import find_images
 
         if self.folder is None:
             return self.most(size)
         return min(self.most(size), len(find_images(self.folder)))
+
+    def notes(self) -> list[str]:
+        """Return what is to be said of files that were passed over."""
+        from hrvit_deploy.image_files import notes_on
+
+        return [] if self.folder is None else notes_on(self.folder)

@@ -15,13 +15,14 @@ from PIL import Image
 from hrvit_deploy.artefact import Preparation
 from hrvit_deploy.bindings.dtypes import numpy_type
 from hrvit_deploy.errors import InputError, MissingDependency
-from hrvit_deploy.options import ImageSize, join
+from hrvit_deploy.image_files import find_images
+from hrvit_deploy.options import ImageSize
 from hrvit_deploy.standalone import decode, preprocess
+from hrvit_deploy.standalone.limits import MOST_PIXELS_VARIABLE
 
 Pixels = decode.Pixels
 
 SUFFIXES = decode.SUFFIXES
-BROKEN = decode.BROKEN
 PHOTOGRAPHS = ("china.jpg", "flower.jpg")
 # Smallest side of a sampled crop, as a share of the largest crop that fits.
 SMALLEST_SCALE = 0.35
@@ -44,6 +45,10 @@ def _input_errors() -> Iterator[None]:
     """Raise what is wrong with an image as one of this package's errors."""
     try:
         yield
+    except decode.TooLarge as error:
+        variable = MOST_PIXELS_VARIABLE
+        hint = error.hint.replace(f"{variable}=", f"--max-pixels or {variable}=")
+        raise InputError(error.message, hint) from error
     except decode.ImageError as error:
         raise InputError(error.message, error.hint) from error
 
@@ -61,6 +66,22 @@ def load_image(path: Path) -> Pixels:
         return decode.load_image(path)
 
 
+def load_turned(path: Path) -> tuple[Pixels, int]:
+    """Decode a file as :func:`load_image` does; return its EXIF orientation, 1 to 8, too."""
+    with _input_errors():
+        return decode.load_turned(path)
+
+
+def load_values(path: Path) -> tuple[NDArray[Any], str]:
+    """Read the values that a file stores and their mode: see ``standalone.decode``.
+
+    Raises:
+        InputError: The file cannot be read, or its format does not keep values.
+    """
+    with _input_errors():
+        return decode.load_values(path)
+
+
 def to_rgb(image: Image.Image, name: str) -> Pixels:
     """Convert a picture of any mode that Pillow opened, as :func:`load_image` does.
 
@@ -70,64 +91,6 @@ def to_rgb(image: Image.Image, name: str) -> Pixels:
     """
     with _input_errors():
         return decode.to_rgb(image, name)
-
-
-def list_images(folder: Path) -> list[Path]:
-    """Return every image below a folder, by suffix and sorted by path, but hidden files.
-
-    Raises:
-        InputError: There is no such folder, or no image in it.
-    """
-    if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}", "give a folder of images")
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
-    if not paths:
-        raise InputError(
-            f"there is no image in {folder}", f"put files in it that end in {join(SUFFIXES)}"
-        )
-    return paths
-
-
-def listed_images(path: Path) -> list[Path]:
-    """Return the files that a list names, one a line; lines from ``#`` are skipped.
-
-    Raises:
-        InputError: It is no list, it is empty, or one of its files is not there.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} is not a list of images",
-            "give a folder, a .txt with a path a line, or an .npz",
-        ) from error
-    images = []
-    for number, line in enumerate(map(str.strip, lines), 1):
-        if not line or line.startswith("#"):
-            continue
-        image = path.parent / line
-        if not image.is_file():
-            raise InputError(
-                f"{path}, line {number}: there is no {image}",
-                "paths are relative to the list; mend or remove the line",
-            )
-        images.append(image)
-    if not images:
-        raise InputError(f"{path} names no image", "write a path a line")
-    return images
-
-
-def find_images(place: Path) -> list[Path]:
-    """Return the images of a folder, or those that a ``.txt`` names.
-
-    Raises:
-        InputError: There are none.
-    """
-    return listed_images(place) if place.suffix == ".txt" else list_images(place)
 
 
 def spaced(items: list[Any], count: int) -> list[Any]:
@@ -141,7 +104,7 @@ def folder_images(place: Path, limit: int | None = None) -> Iterator[NamedImage]
     """Decode the images of :func:`find_images`, one by one and whole.
 
     Args:
-        place: A folder, or a ``.txt`` list.
+        place: A folder, or a list.
         limit: Number of images at most, picked evenly from all there are.
     """
     root = place if place.is_dir() else place.parent

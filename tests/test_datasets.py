@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
+from zlib import compress, crc32
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from support import labelled
 
@@ -101,7 +104,7 @@ def test_coloured_and_broken_labels_are_refused(tmp_path: Path) -> None:
     broken.write_bytes(coloured.read_bytes()[:40])
     with pytest.raises(InputError, match="no class indices but RGB"):
         read_labels(Sample(coloured, coloured), Layout.ADE20K)
-    with pytest.raises(InputError, match=r"b\.png cannot be read"):
+    with pytest.raises(InputError, match=r"the labels .*b\.png cannot be decoded"):
         read_labels(Sample(broken, broken), Layout.ADE20K)
 
 
@@ -118,3 +121,116 @@ def test_a_folder_without_a_set_is_refused(tmp_path: Path, layout: Layout) -> No
         with pytest.raises(InputError) as caught:
             find_dataset(folder, layout)
         assert caught.value.hint
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("colours", [False, True])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_labels_of_few_bits_are_read_as_they_are_stored(
+    tmp_path: Path, bits: int, suffix: str, *, colours: bool
+) -> None:
+    """Pillow spreads grey values of few bits over 0 to 255."""
+    values = np.arange(1 << min(bits, 4), dtype=np.uint8).reshape(2, -1).repeat(4, axis=1)
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes((png if suffix == ".png" else tiff)(values, bits, colours=colours))
+    expected = values.astype(int) - 1
+    read = read_labels(Sample(path, path), Layout.ADE20K)
+    np.testing.assert_array_equal(read, expected)
+
+
+def test_where_white_is_nought_labels_are_no_other(tmp_path: Path) -> None:
+    values = np.arange(16, dtype=np.uint8).reshape(2, 8)
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(values, 4, white_is_zero=True))
+    read = read_labels(Sample(path, path), Layout.ADE20K)
+    np.testing.assert_array_equal(read, values.astype(int) - 1)
+
+
+def png(values: NDArray[np.uint8], bits: int, *, colours: bool = False) -> bytes:
+    """A PNG written by hand: Pillow writes no grey of 2 and 4 bits."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">L", len(data)) + kind + data + struct.pack(">L", crc32(kind + data))
+        )
+
+    height, width = values.shape
+    head = struct.pack(">LLBBBBB", width, height, bits, 3 if colours else 0, 0, 0, 0)
+    table = chunk(b"PLTE", bytes(7 * i % 256 for i in range(3 << bits))) if colours else b""
+    rows = b"".join(b"\0" + row for row in packed(values, bits))
+    parts = [chunk(b"IHDR", head), table, chunk(b"IDAT", compress(rows)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def tiff(
+    values: NDArray[np.uint8], bits: int, *, colours: bool = False, white_is_zero: bool = False
+) -> bytes:
+    height, width = values.shape
+    data = b"".join(packed(values, bits))
+    kind = 3 if colours else int(not white_is_zero)
+    entries = [(256, width), (257, height), (258, bits), (259, 1), (262, kind), (273, 8)]
+    entries += [(277, 1), (278, height), (279, len(data))]
+    count = 3 << bits
+    after = 8 + len(data)
+    directory = after + (2 * count if colours else 0)
+    table = struct.pack(f"<{count}H", *range(count)) if colours else b""
+    body = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in entries)
+    if colours:
+        body += struct.pack("<HHLL", 320, 3, count, after)
+    number = struct.pack("<H", len(entries) + colours)
+    return struct.pack("<2sHL", b"II", 42, directory) + data + table + number + body + bytes(4)
+
+
+def packed(values: NDArray[np.uint8], bits: int) -> list[bytes]:
+    """The rows, each value in so many bits, the first in the highest."""
+    spread = np.unpackbits(values[..., None], axis=2)[..., 8 - bits :]
+    return [np.packbits(row).tobytes() for row in spread.reshape(len(values), -1)]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "JPEG2000"])
+def test_labels_of_a_lossy_format_are_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.ones((8, 8), np.uint8)).save(path, kind)
+    with pytest.raises(InputError, match=rf"a\.png is {kind}, which changes values") as caught:
+        read_labels(Sample(path, path), Layout.ADE20K)
+    assert "give the PNG" in caught.value.hint
+
+
+def test_a_tiff_that_holds_a_jpeg_is_lossy_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.ones((16, 16), np.uint8)).save(path, "TIFF", compression="jpeg")
+    with pytest.raises(InputError, match="changes values"):
+        read_labels(Sample(path, path), Layout.ADE20K)
+
+
+def test_pictures_of_other_kinds_and_labels_without_an_image_are_named(tmp_path: Path) -> None:
+    folder = labelled.ade20k(tmp_path)
+    images = folder / "images/validation"
+    (images / "v1.png").rename(images / "v1.jfif")
+    found = find_dataset(folder)
+    assert [sample.image.name for sample in found.samples] == ["v0.png", "v2.png"]
+    passed_over, unpaired = found.notes
+    assert passed_over.startswith(
+        f"1 file was passed over: {images / 'v1.jfif'}; images end in"
+    )
+    assert unpaired.startswith("1 of 3 label maps have no image: ")
+    assert unpaired.endswith("v1.png")
+    (images / "v1.jfif").rename(images / "v1.png")
+    assert not find_dataset(folder).notes
+
+
+def test_a_city_counts_labels_of_the_kind_it_takes(tmp_path: Path) -> None:
+    folder = labelled.cityscapes(tmp_path, np.zeros((32, 64)))
+    city = folder / "gtFine/val" / labelled.CITY
+    for name in ("0_1_gtFine_color", "0_1_gtFine_instanceIds"):
+        labelled.save(city / f"{labelled.CITY}_{name}.png", np.zeros((2, 2), np.uint8))
+    assert not find_dataset(folder).notes
+    labelled.save(city / "x_gtFine_labelTrainIds.png", np.zeros((2, 2), np.uint8))
+    assert "1 of 2 label maps" in find_dataset(folder).notes[0]
+
+
+def test_class_folders_tell_what_they_pass_over(tmp_path: Path) -> None:
+    labelled.imagenet(tmp_path)
+    (tmp_path / "b" / "photo.HEIC").touch()
+    [note] = find_dataset(tmp_path).notes
+    assert "photo.HEIC" in note

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hrvit_deploy import images
+from hrvit_deploy import image_files, images
 from hrvit_deploy.artefact import Preparation
 from hrvit_deploy.errors import InputError, MissingDependency
 from hrvit_deploy.options import ImageSize, InputFormat
@@ -137,10 +137,22 @@ def test_broken_files_are_refused_by_name(tmp_path: Path, kind: str) -> None:
     assert all(str(path) in error.message and error.hint for error in refused)
 
 
-def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = save(tmp_path / "a.png", Image.new("L", (64, 64)))
+@pytest.mark.filterwarnings("error")
+def test_a_large_image_is_refused_with_the_limit_that_lets_it_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "a.png", Image.new("L", (64, 32)))
+    # The process's own limit is another matter.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(InputError, match=r"a\.png cannot be decoded"):
+    monkeypatch.setenv("HRVIT_DEPLOY_MAX_PIXELS", "2047")
+    with pytest.raises(InputError, match=r"a\.png has 0\.002048 million .*64 x 32") as caught:
+        images.load_image(path)
+    assert "--max-pixels or HRVIT_DEPLOY_MAX_PIXELS=2048" in caught.value.hint
+    for limit in ("2048", "0", ""):
+        monkeypatch.setenv("HRVIT_DEPLOY_MAX_PIXELS", limit)
+        assert images.load_image(path).shape == (32, 64, 3)
+    monkeypatch.setenv("HRVIT_DEPLOY_MAX_PIXELS", "many")
+    with pytest.raises(InputError, match="HRVIT_DEPLOY_MAX_PIXELS is 'many'"):
         images.load_image(path)
 
 
@@ -148,14 +160,16 @@ def test_folders_are_listed_whole_and_sorted(tmp_path: Path) -> None:
     (tmp_path / "sub.png").mkdir()
     for name in ("b.JPG", "a.png", "sub.png/c.webp", "notes.txt", "._a.png"):
         (tmp_path / name).touch()
-    listed = [path.relative_to(tmp_path).as_posix() for path in images.list_images(tmp_path)]
+    listed = [
+        path.relative_to(tmp_path).as_posix() for path in image_files.list_images(tmp_path)
+    ]
     assert listed == ["a.png", "b.JPG", "sub.png/c.webp"]
 
 
 @pytest.mark.parametrize(("name", "says"), [("gone", "no folder"), (".", "no image in")])
 def test_an_empty_or_missing_folder_is_refused(tmp_path: Path, name: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        images.list_images(tmp_path / name)
+        image_files.list_images(tmp_path / name)
 
 
 def test_folder_images_are_whole_and_named_from_the_folder(tmp_path: Path) -> None:

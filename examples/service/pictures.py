@@ -7,11 +7,11 @@ import io
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from hrvit_deploy.classes import ClassSet, Colour
 from hrvit_deploy.errors import InputError
-from hrvit_deploy.images import BROKEN, Pixels, to_rgb
+from hrvit_deploy.images import Pixels, to_rgb
 from hrvit_deploy.inference.labels import Labels
 from hrvit_deploy.inference.overlay import (
     UNDECIDED_INDEX,
@@ -20,6 +20,7 @@ from hrvit_deploy.inference.overlay import (
     index_image,
     palette_of,
 )
+from hrvit_deploy.standalone.formats import open_picture
 
 BEST = 5
 ALPHA = 0.5
@@ -37,21 +38,21 @@ def decode(content: bytes, most_pixels: int) -> Pixels:
         TooLarge: It has more pixels than that; they are not decoded.
     """
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.width * image.height > most_pixels:
-                raise TooLarge(
-                    f"the image has {image.width} x {image.height} pixels, at most"
-                    f" {most_pixels / 1e6:g} million are taken; send it smaller"
-                )
-            return to_rgb(image, "the image")
-    except UnidentifiedImageError as error:
-        raise InputError(
-            f"these {len(content)} bytes are no image", "send a JPEG, PNG or WebP file"
-        ) from error
-    except BROKEN as error:
+        image = open_picture(io.BytesIO(content), "the image")
+    except Exception as error:
         raise InputError(
             f"the image cannot be decoded: {error}", "send the file again, whole"
         ) from error
+    if image is None:
+        raise InputError(
+            f"these {len(content)} bytes are no image", "send a JPEG, PNG or WebP file"
+        )
+    if image.width * image.height > most_pixels:
+        raise TooLarge(
+            f"the image has {image.width} x {image.height} pixels, at most"
+            f" {most_pixels / 1e6:g} million are taken; send it smaller"
+        )
+    return to_rgb(image, "the image")
 
 
 def told_shares(labels: Labels, classes: ClassSet) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from hrvit_deploy.cli.commands.run import run
 from hrvit_deploy.cli.commands.sensitivity import sensitivity
 from hrvit_deploy.cli.commands.verify import verify
 from hrvit_deploy.cli.help import MOST_WIDTH, Command, GroupedCommands
+from hrvit_deploy.standalone.limits import MOST_PIXELS, MOST_PIXELS_VARIABLE
 from hrvit_deploy.version import VERSION
 
 GRAPH = "export/hrvit-b1-segment-512x512.onnx"
@@ -59,6 +61,12 @@ def _verbose(flag: bool) -> None:
         console.verbosity = console.Verbosity.VERBOSE
 
 
+def _max_pixels(count: int | None) -> None:
+    # As a variable, it reaches the processes that are started too.
+    if count is not None:
+        os.environ[MOST_PIXELS_VARIABLE] = str(count)
+
+
 @app.callback()
 def _top(
     version: Annotated[
@@ -85,6 +93,19 @@ def _top(
             help="Show how long each step took, and where in the code an error arose.",
         ),
     ] = False,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            "--max-pixels",
+            callback=_max_pixels,
+            expose_value=False,
+            min=0,
+            envvar=MOST_PIXELS_VARIABLE,
+            show_envvar=False,
+            help="Pixels that an image may have; 0 for any number.",
+            show_default=f"{MOST_PIXELS / 1e6:.0f} million",
+        ),
+    ] = None,
 ) -> None:
     pass
 

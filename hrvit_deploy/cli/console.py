@@ -64,6 +64,7 @@ class Terminal:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
+        self._warned: set[str] = set()
         self._progress = Progress(
             SpinnerColumn(finished_text="✓"),
             TextColumn("{task.description}"),
@@ -85,6 +86,10 @@ class Terminal:
             self.console.print(text, style="dim", soft_wrap=True, markup=False)
 
     def warn(self, text: str) -> None:
+        # Several stages look at the same files: what is wrong with them is said once.
+        if text in self._warned:
+            return
+        self._warned.add(text)
         self.console.print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False)
 
     def __enter__(self) -> Self:

@@ -25,6 +25,8 @@ from hrvit_deploy.cli.help import NEVER_DEFAULT, option_of
 from hrvit_deploy.errors import InputError
 
 FILE = Path("hrvit-deploy.toml")
+# The one option of the program itself that a project may have a default for.
+MAX_PIXELS = "max_pixels"
 Defaults = dict[str, dict[str, Any]]
 
 
@@ -58,7 +60,7 @@ def read_defaults(program: TyperGroup, file: Path = FILE) -> Defaults:
             )
         options = {
             option: param.name
-            for param in command.params
+            for param in (*command.params, *(p for p in program.params if p.name == MAX_PIXELS))
             if (option := option_of(param)) and option not in NEVER_DEFAULT
         }
         for option in table:

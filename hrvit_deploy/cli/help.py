@@ -8,7 +8,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 # Options of the program that every command takes, too.
-COMMON = ("quiet", "verbose")
+COMMON = ("max_pixels", "quiet", "verbose")
 # As wide as tables are on a terminal that is wide enough.
 MOST_WIDTH = 100
 # Options that are given where the output is read, and have no default of a project.

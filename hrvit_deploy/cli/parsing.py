@@ -117,7 +117,7 @@ def parse_criteria(
     folder = images
     if images is None and holds_images(DEFAULT_FOLDER):
         folder = DEFAULT_FOLDER
-    if images is not None and images.suffix == ".npz":
+    if images is not None and images.suffix.lower() == ".npz":
         # Its arrays may be prepared already, for a graph of one type.
         folder = None
     return QualityCriteria(

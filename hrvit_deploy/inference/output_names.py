@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hrvit_deploy.images import list_images
+from hrvit_deploy.image_files import list_images
 from hrvit_deploy.standalone.names import unused_name
 
 

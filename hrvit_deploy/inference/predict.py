@@ -12,6 +12,7 @@ import numpy as np
 from hrvit_deploy.artefact import Artefact, staging
 from hrvit_deploy.classes import ClassSet, choose_classes
 from hrvit_deploy.errors import InputError, UsageError
+from hrvit_deploy.image_files import notes_on
 from hrvit_deploy.images import NamedImage, Pixels, load_image
 from hrvit_deploy.inference.fit import FitOptions
 from hrvit_deploy.inference.labels import Labels
@@ -129,6 +130,9 @@ def predict_images(
     beside = next((path for path in images if path.is_dir()), None)
     classes = choose_classes(network, options.classes, beside)
     pictures = name_outputs(images, options.out)
+    for folder in filter(Path.is_dir, images):
+        for note in notes_on(folder):
+            progress.warn(note)
     with open_prepared(RunnerSpec(artefact, run)) as prepared:
         return predict(prepared, network.task, classes, pictures, options, progress=progress)
 

@@ -364,7 +364,7 @@ def check_castable(graph: Artefact, rest: Precision | None) -> None:
 
 def holds_images(folder: Path) -> bool:
     """Return whether there is an image in a folder."""
-    from hrvit_deploy.images import list_images
+    from hrvit_deploy.image_files import list_images
 
     try:
         return bool(list_images(folder))

@@ -222,6 +222,8 @@ def measure_parity(
         spec.artefact.manifest.inputs[0].batch or DYNAMIC_BATCH for spec in (ours, theirs)
     ]
     size = manifest.preparation.size
+    for note in images.notes():
+        progress.warn(note)
     with (
         open_prepared(ours, batch=batches[0]) as candidate,
         open_prepared(theirs, batch=batches[1]) as reference,

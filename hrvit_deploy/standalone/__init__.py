@@ -7,7 +7,10 @@ and keeps to Python 3.10, which older containers of Triton run.
 
 ::
 
-    decode.py        image files of every kind to RGB
+    decode.py        image files to RGB
+    formats.py       the formats that are opened, and no others
+    limits.py        how large an image may be
+    orientation.py   EXIF's orientation, and pixels turned by it
     preprocess.py    RGB to the network's input
     resample.py      maps at another size, along one axis at a time
     postprocess.py   the network's outputs to label maps and probabilities

@@ -75,7 +75,7 @@ def test_evaluate_prints_a_table(run: Run, graph: Path, folder: Path) -> None:
 def test_an_interrupted_evaluation_goes_on(
     run: Run, graph: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hrvit_deploy.images import load_image
+    from hrvit_deploy.images import load_turned
 
     command = ("evaluate", str(graph), "--data", str(scenes(folder)), "--json")
     loaded: list[str] = []
@@ -85,9 +85,9 @@ def test_an_interrupted_evaluation_goes_on(
         loaded.append(path.stem)
         if len(loaded) == stop_at:
             raise KeyboardInterrupt
-        return load_image(path)
+        return load_turned(path)
 
-    monkeypatch.setattr("hrvit_deploy.measure.accuracy.evaluate.load_image", counting)
+    monkeypatch.setattr("hrvit_deploy.measure.accuracy.evaluate.load_turned", counting)
     stopped = run(*command)
     assert stopped.code == 130
     assert "1 images are counted; the same command goes on" in stopped.err

@@ -278,8 +278,8 @@ def test_the_command_shows_what_is_seen(
     monkeypatch.setattr(sys, "argv", ["app", "a.png", *unusable, "b/a.png"])
     assert command.main() == 1
     printed = capsys.readouterr()
-    assert "broken.png cannot be used: cannot identify image file" in printed.err
-    assert "gone.png cannot be used: [Errno 2] No such file or directory" in printed.err
+    assert "broken.png cannot be used: broken.png is not an image" in printed.err
+    assert "gone.png cannot be used: there is no image gone.png; check the path" in printed.err
     assert "wide.tif cannot be used: wide.tif holds float32 samples" in printed.err
     assert "convert it to 8 or 16 bits per channel" in printed.err
     assert "predictions/a-2-overlay.png" in printed.out

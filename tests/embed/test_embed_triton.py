@@ -203,6 +203,20 @@ def test_a_broken_image_fails_its_request_alone(
     ).error
 
 
+@pytest.mark.parametrize("step", ["prepare", "decide"])
+def test_no_fault_of_one_request_reaches_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    repository = built(artefact(tmp_path), tmp_path, monkeypatch)
+    file = repository.folder / f"small-{step}" / "1" / "model.py"
+    model = python_model(file, repository.configs[f"small-{step}"], monkeypatch)
+    scores = np.zeros((1, 7), np.float32)
+    good = {"encoded": strings([jpeg(0, 40, 40)], batched=True), "scores": scores}
+    first, second = model.execute([{"encoded": np.zeros(3), "scores": None}, good])
+    assert first.error is not None
+    assert second.error is None
+
+
 @pytest.mark.parametrize(
     ("output", "classes"),
     [

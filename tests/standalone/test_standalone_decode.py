@@ -83,8 +83,13 @@ def test_open_pictures_are_decoded_as_files_are(mode: str) -> None:
 @pytest.mark.parametrize(
     ("content", "kind", "message", "hint"),
     [
-        (b"no image", UnknownFormat, "it is not an image Pillow can read", "convert it to one"),
-        (b"", UnknownFormat, "it is not an image Pillow can read", "convert it to one"),
+        (
+            b"no image",
+            UnknownFormat,
+            "it is not an image that can be read",
+            "convert it to one",
+        ),
+        (b"", UnknownFormat, "it is not an image that can be read", "convert it to one"),
         (
             WHOLE[: len(WHOLE) // 2],
             BrokenImage,

@@ -12,7 +12,7 @@ from hrvit_deploy.cli.console import Terminal
 from hrvit_deploy.cli.newest import resolve_artefact
 from hrvit_deploy.cli.parsing import parse_fit
 from hrvit_deploy.cli.render import accuracy
-from hrvit_deploy.datasets import Layout
+from hrvit_deploy.datasets import LabelOrientation, Layout
 from hrvit_deploy.inference.fit import Fit
 from hrvit_deploy.runners.spec import (
     Implementation,
@@ -39,6 +39,14 @@ def evaluate(
         int, typer.Option("--ignore-index", help="Index of a class that does not count.")
     ] = 255,
     classes: arg.ClassesName = "",
+    labels: Annotated[
+        LabelOrientation | None,
+        typer.Option(
+            "--labels",
+            help="Pixels that label maps are drawn on where EXIF turns an image.",
+            show_default="turned, with a warning",
+        ),
+    ] = None,
     runner: arg.RunnerName = Implementation.ARTEFACT,
     provider: arg.ProviderName = Provider.CPU,
     inference_precision: arg.InferencePrecisionName = InferencePrecision.F32,
@@ -51,7 +59,7 @@ def evaluate(
     from hrvit_deploy.measure.accuracy.evaluate import EvaluateOptions, evaluate_artefact
 
     looked = parse_fit(fit, stride, scales, flip=flip)
-    options = EvaluateOptions(layout, looked, samples, ignore_index, classes)
+    options = EvaluateOptions(layout, looked, samples, ignore_index, classes, labels)
     run = RunOptions(
         provider=provider,
         implementation=runner,

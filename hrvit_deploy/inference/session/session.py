@@ -130,14 +130,21 @@ class Session(Closing):
     def __call__(self, images: list[Any] | tuple[Any, ...]) -> list[Answer]: ...
 
     @overload
-    def __call__(self, images: Pixels) -> Any: ...
+    def __call__(
+        self, images: list[Any] | tuple[Any, ...], *, return_errors: bool
+    ) -> list[Answer | InputError]: ...
 
-    def __call__(self, images: Any) -> Any:
+    @overload
+    def __call__(self, images: Pixels, *, return_errors: bool = False) -> Any: ...
+
+    def __call__(self, images: Any, *, return_errors: bool = False) -> Any:
         """Predict one image or several.
 
         Args:
             images: An ``H x W x 3`` uint8 RGB array of any size, a path, or a picture of
                 Pillow's; or a list or tuple of these, or an ``N x H x W x 3`` array.
+            return_errors: Of several images, put the error of one that cannot be used in
+                its place among the answers, and answer the others; otherwise it is raised.
 
         Returns:
             For each image, of a segmenter an ``H x W`` int32 class index a pixel, at the
@@ -150,10 +157,10 @@ class Session(Closing):
         """
         self._check_open()
         if not is_several(images):
-            return next(self._answers([images], "the image"))
+            return next(self._answers([images], "the image", return_errors=False))
         if not len(images):
             raise InputError("there is no image to answer", EXPECTED)
-        return list(self._answers(images, ""))
+        return list(self._answers(images, "", return_errors=return_errors))
 
     @overload
     def run(self, tensors: Inputs) -> dict[str, NDArray[Any]]: ...
@@ -195,12 +202,19 @@ class Session(Closing):
         self._closed = True
         self._runner.close()
 
-    def _answers(self, images: Sequence[Any] | Pixels, alone: str) -> Iterator[Answer]:
+    def _answers(
+        self, images: Sequence[Any] | Pixels, alone: str, *, return_errors: bool
+    ) -> Iterator[Answer | InputError]:
         for start in range(0, len(images), self._most):
             places = range(start, min(start + self._most, len(images)))
-            yield from self._decided(
-                [as_image(images[place], alone or f"image {place}") for place in places]
-            )
+            loaded = [
+                _loaded(images[place], alone or f"image {place}", return_errors=return_errors)
+                for place in places
+            ]
+            usable = [image for image in loaded if isinstance(image, NamedImage)]
+            answers = self._decided(usable) if usable else iter(())
+            for image in loaded:
+                yield image if isinstance(image, InputError) else next(answers)
 
     def _decided(self, images: list[NamedImage]) -> Iterator[Answer]:
         if self.task is Task.CLASSIFY:
@@ -212,6 +226,15 @@ class Session(Closing):
     def _check_open(self) -> None:
         if self._closed:
             raise RunnerError(f"the {self.name} session is closed", "load another one")
+
+
+def _loaded(image: Any, name: str, *, return_errors: bool) -> NamedImage | InputError:
+    try:
+        return as_image(image, name)
+    except InputError as error:
+        if not return_errors:
+            raise
+        return error
 
 
 def check_finite(tensors: Inputs) -> None:

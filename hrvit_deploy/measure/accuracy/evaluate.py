@@ -11,9 +11,16 @@ import numpy as np
 
 from hrvit_deploy.artefact import Artefact, Network, plain
 from hrvit_deploy.classes import ClassSet, choose_classes
-from hrvit_deploy.datasets import Dataset, Layout, Sample, find_dataset, read_labels
+from hrvit_deploy.datasets import (
+    Dataset,
+    LabelOrientation,
+    Layout,
+    Sample,
+    find_dataset,
+    read_labels,
+)
 from hrvit_deploy.errors import InputError
-from hrvit_deploy.images import NamedImage, load_image
+from hrvit_deploy.images import NamedImage, load_turned
 from hrvit_deploy.inference.fit import FitOptions
 from hrvit_deploy.inference.labels import UNDECIDED, Labels
 from hrvit_deploy.inference.open import open_prepared
@@ -24,6 +31,7 @@ from hrvit_deploy.measure.accuracy.resume import ResumeFile, RunningCounts, key_
 from hrvit_deploy.options import ImageSize, Precision, Task
 from hrvit_deploy.progress import Progress
 from hrvit_deploy.runners.spec import RunnerSpec, RunOptions
+from hrvit_deploy.standalone.orientation import UPRIGHT, turn
 from hrvit_deploy.version import VERSION
 
 MIOU = "miou"
@@ -43,6 +51,8 @@ class EvaluateOptions:
         samples: How many images at most; None for all.
         ignore_index: A class that is not judged, beside what the set leaves unlabelled.
         classes: ``ade20k``, ``cityscapes`` or a file of names; empty for what there is.
+        labels: What label maps are drawn on where EXIF turns their images; None for the
+            turned picture, with a warning.
     """
 
     layout: Layout = Layout.AUTO
@@ -50,6 +60,7 @@ class EvaluateOptions:
     samples: int | None = None
     ignore_index: int = 255
     classes: str = ""
+    labels: LabelOrientation | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,7 @@ class Evaluation:
         confusion: Of pixels, or of images.
         iou: Of each class by name, None where it neither is nor was predicted; empty for
             a classifier.
+        turned: How many of the images EXIF turned.
     """
 
     metric: str
@@ -77,6 +89,7 @@ class Evaluation:
     classes: ClassSet
     confusion: ConfusionMatrix
     iou: dict[str, float | None] = field(default_factory=dict)
+    turned: int = 0
 
     @property
     def score(self) -> float:
@@ -176,6 +189,8 @@ def evaluate(
     """
     options.fit.check_task(dataset.task)
     check_classes(dataset, len(classes))
+    for note in dataset.notes:
+        progress.warn(note)
     samples = dataset.samples[: options.samples]
     resume_file = resume_file or ResumeFile(None, "")
     counts = resume_file.load(len(classes), progress)
@@ -195,7 +210,23 @@ def evaluate(
             "check --layout and --ignore-index",
         )
     resume_file.remove()
+    if counts.turned and dataset.task is Task.SEGMENT:
+        _tell_turned(counts, options.labels, progress)
     return _evaluation(prepared, dataset, classes, counts)
+
+
+def _tell_turned(
+    counts: RunningCounts, labels: LabelOrientation | None, progress: Progress
+) -> None:
+    """Say how many images EXIF turned, and warn where nobody said how their labels lie."""
+    told = f"{counts.turned} of {counts.images} images are turned by their EXIF orientation"
+    if labels is None:
+        progress.warn(
+            f"{told}; their labels are taken for drawn on the turned picture: say"
+            " --labels stored if they are drawn on the stored pixels, else --labels turned"
+        )
+    else:
+        progress.note(f"{told}, and their labels are drawn on the {labels} pixels")
 
 
 def check_classes(dataset: Dataset, count: int) -> None:
@@ -226,18 +257,34 @@ def _judge(
     counts: RunningCounts,
 ) -> None:
     """Answer some images, then count them."""
-    images = [NamedImage(str(sample.image), load_image(sample.image)) for sample in group]
+    loaded = [load_turned(sample.image) for sample in group]
+    images = [
+        NamedImage(str(sample.image), pixels)
+        for sample, (pixels, _) in zip(group, loaded, strict=True)
+    ]
+    turns = [orientation for _, orientation in loaded]
+    turned = sum(orientation != UPRIGHT for orientation in turns)
     if dataset.task is Task.CLASSIFY:
         ranked = [_ranked(scores) for scores in probabilities(prepared, images, options.fit)]
         counts.add_images([sample.label for sample in group], ranked)
+        counts.turned += turned
         return
     classes = len(counts.confusion.counts)
+    stored = options.labels is LabelOrientation.STORED
     maps = [
-        labels_for(sample, image, dataset.layout, options.ignore_index, classes)
-        for sample, image in zip(group, images, strict=True)
+        labels_for(
+            sample,
+            image,
+            dataset.layout,
+            options.ignore_index,
+            classes,
+            orientation=orientation if stored else UPRIGHT,
+        )
+        for sample, image, orientation in zip(group, images, turns, strict=True)
     ]
     sizes = [ImageSize(*labels.shape) for labels in maps]
     counts.add_maps(maps, list(label_maps(prepared, images, sizes, options.fit, classes)))
+    counts.turned += turned
 
 
 def _ranked(scores: np.ndarray) -> Labels:
@@ -248,21 +295,31 @@ def _ranked(scores: np.ndarray) -> Labels:
 
 
 def labels_for(
-    sample: Sample, image: NamedImage, layout: Layout, ignore_index: int, classes: int
+    sample: Sample,
+    image: NamedImage,
+    layout: Layout,
+    ignore_index: int,
+    classes: int,
+    *,
+    orientation: int = UPRIGHT,
 ) -> Labels:
     """Read the class of each pixel, -1 where none counts; check it with image and network.
+
+    Labels that are drawn on the stored pixels are turned by ``orientation``, from 1 to 8, as
+    the image was.
 
     Raises:
         InputError: They are of another shape than the image, or of more classes.
     """
-    labels = read_labels(sample, layout, ignore_index)
+    labels = turn(read_labels(sample, layout, ignore_index), orientation)
     height, width = image.pixels.shape[:2]
     skew = labels.shape[0] * width / (labels.shape[1] * height)
     if abs(skew - 1) > LARGEST_SKEW:
         raise InputError(
             f"{sample.labels} has {labels.shape[0]}x{labels.shape[1]} labels for an image of"
             f" {height}x{width}",
-            "give the labels of that image, or turn them as its EXIF orientation says",
+            "give the labels of that image; where EXIF turns it and they are drawn on the"
+            " stored pixels, add --labels stored",
         )
     if labels.max() >= classes:
         raise InputError(
@@ -297,4 +354,5 @@ def _evaluation(
         classes=classes,
         confusion=confusion,
         iou=iou,
+        turned=counts.turned,
     )

@@ -30,6 +30,7 @@ class RunningCounts:
         confusion: Of pixels, or of images.
         top5: Images whose class is among the five likeliest.
         images: How many were judged.
+        turned: How many of them EXIF turned.
         whole: Whether no counting was broken off half-way.
     """
 
@@ -37,6 +38,7 @@ class RunningCounts:
         self.confusion = ConfusionMatrix(classes)
         self.top5 = 0
         self.images = 0
+        self.turned = 0
         self.whole = True
 
     def add_maps(self, truths: Sequence[Labels], predicted: Sequence[Labels]) -> None:
@@ -105,7 +107,8 @@ class ResumeFile:
                     return counts
                 counts.confusion.counts += stored["counts"]
                 counts.confusion.undecided += stored["undecided"]
-                counts.top5, counts.images = (int(number) for number in stored["numbers"])
+                numbers = (int(number) for number in stored["numbers"])
+                counts.top5, counts.images, counts.turned = numbers
         except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
             progress.note(f"{self._path} cannot be read: starting anew")
             return RunningCounts(classes)
@@ -145,7 +148,7 @@ class ResumeFile:
                     key=np.array(self._key),
                     counts=counts.confusion.counts,
                     undecided=counts.confusion.undecided,
-                    numbers=np.array([counts.top5, counts.images]),
+                    numbers=np.array([counts.top5, counts.images, counts.turned]),
                 )
             partial.replace(self._path)
         except OSError as error:

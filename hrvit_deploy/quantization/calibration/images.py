@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from hrvit_deploy.artefact import Preparation, sha256_of
 from hrvit_deploy.errors import InputError
-from hrvit_deploy.images import list_images, listed_images, load_image, spaced
+from hrvit_deploy.image_files import Listing, find_listing
+from hrvit_deploy.images import load_image, spaced
 from hrvit_deploy.options import CalibrationOptions
 from hrvit_deploy.quantization.calibration.arrays import read_array, read_header
 
@@ -43,7 +44,13 @@ class Picture(NamedTuple):
 
 
 class PictureSet(ABC):
-    """Images that can be read through again and again."""
+    """Images that can be read through again and again.
+
+    Attributes:
+        notes: What is to be said of files that were passed over.
+    """
+
+    notes: tuple[str, ...] = ()
 
     @property
     @abstractmethod
@@ -71,6 +78,7 @@ class FileSet(PictureSet):
     """Image files, whole; decoded as they are come to."""
 
     paths: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -135,7 +143,7 @@ def open_pictures(
     """Open the images at a place, as many as requested, taken evenly from all there are.
 
     Args:
-        place: A folder; a ``.txt`` with a path a line, relative to itself; or an ``.npz``.
+        place: A folder; a list with a path a line, relative to itself; or an ``.npz``.
             None for ``calib/images/``.
         options: How many, or noise instead.
         preparation: Of the graph, for the size of noise.
@@ -146,16 +154,20 @@ def open_pictures(
     if options.random_data:
         return NoiseSet(min(options.samples, NOISE_IMAGES), preparation)
     place = place or DEFAULT_FOLDER
-    if place.suffix == ".npz" and not place.is_dir():
+    if place.suffix.lower() == ".npz" and not place.is_dir():
         return ArraySet(place, tuple(spaced(_array_picks(place), options.samples)))
-    paths = listed_images(place) if place.is_file() else _in_folder(place)
-    return FileSet(tuple(spaced(paths, options.samples)))
+    listing = _found(place)
+    chosen = spaced(list(listing.images), options.samples)
+    return FileSet(tuple(chosen), tuple(listing.notes()))
 
 
-def _in_folder(folder: Path) -> list[Path]:
+def _found(place: Path) -> Listing:
+    folder = place
     try:
-        return list_images(folder)
+        return find_listing(place)
     except InputError as error:
+        if place.is_file() or "label maps" in error.message:
+            raise
         raise InputError(
             error.message,
             f"put some hundred images of the kind it will see into {folder}/, or give"

@@ -44,6 +44,8 @@ def calibrate_artefact(
     """
     check_measurable(artefact)
     pictures = open_pictures(place, options, artefact.manifest.preparation)
+    for note in pictures.notes:
+        progress.warn(note)
     path = folder / f"{artefact.path.stem}.json"
     if path.exists():
         # Not overwritten if it is something else, such as the sidecar of a graph.

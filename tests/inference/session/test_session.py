@@ -125,6 +125,22 @@ def test_an_image_may_come_in_any_guise(segmenter: Artefact, tmp_path: Path) -> 
         )
 
 
+def test_errors_may_stand_among_the_answers(segmenter: Artefact, tmp_path: Path) -> None:
+    """An image that cannot be used costs the others nothing, where that is asked for."""
+    pixels = pictures(1)[0]
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    given = [broken, pixels, None, pixels]
+    with load(segmenter) as session:
+        expected = session(pixels)
+        answers = session(given, return_errors=True)
+        assert [isinstance(answer, InputError) for answer in answers] == [True, False] * 2
+        for answer in answers[1::2]:
+            np.testing.assert_array_equal(answer, expected)
+        with pytest.raises(InputError, match=r"broken\.jpg"):
+            session(given)
+
+
 @pytest.mark.parametrize(("batch", "runs"), [("batch", [3, 3, 1]), (2, [2, 2, 2, 2])])
 def test_images_share_runs(
     tmp_path: Path, batch: int | str, runs: list[int], monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support import labelled
 from support.fake_runners import CLASSES, SIZE, scores, side, whole
 from support.small_artefacts import artefact
@@ -20,7 +21,14 @@ from torchmetrics.classification import (
 
 from hrvit_deploy.artefact import Preparation
 from hrvit_deploy.classes import class_set
-from hrvit_deploy.datasets import VOID, Dataset, Layout, find_dataset, read_labels
+from hrvit_deploy.datasets import (
+    VOID,
+    Dataset,
+    LabelOrientation,
+    Layout,
+    find_dataset,
+    read_labels,
+)
 from hrvit_deploy.errors import InputError, UsageError
 from hrvit_deploy.images import NamedImage, load_image
 from hrvit_deploy.inference.fit import Fit, FitOptions
@@ -35,6 +43,7 @@ from hrvit_deploy.measure.accuracy.evaluate import (
 from hrvit_deploy.options import ImageSize
 from hrvit_deploy.progress import SilentProgress
 from hrvit_deploy.runners.spec import InferencePrecision, Provider, RunOptions
+from hrvit_deploy.standalone.orientation import turn
 
 NAMES = class_set(["wall", "sky", "tree", "road", "door"])
 
@@ -237,3 +246,43 @@ def test_counts_are_kept_apart_by_what_computed_them(
         )
         assert found.runner.startswith("openvino" if len(told) > 1 else "onnxruntime")
     assert len(set(told)) == 3
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_labels_may_be_drawn_on_the_stored_pixels(tmp_path: Path, orientation: int) -> None:
+    """As labelme once did: the same figures as of images and labels that lie upright."""
+    upright = judged(labelled.ade20k(tmp_path / "plain"), side(scores))
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    undone = {3: 3, 6: 8, 8: 6}[orientation]
+    folder = labelled.ade20k(tmp_path / "turned")
+    for part in ("images", "annotations"):
+        for path in (folder / part / "validation").iterdir():
+            stored = turn(np.asarray(Image.open(path)), undone)
+            Image.fromarray(stored).save(path, exif=exif if part == "images" else b"")
+    dataset = find_dataset(folder)
+    told = SilentProgress()
+    options = EvaluateOptions(labels=LabelOrientation.STORED)
+    found = evaluate(side(scores), dataset, NAMES, options, told)
+    assert found.figures == upright.figures
+    assert found.turned == 3
+    [line] = told.notes
+    assert line.startswith("3 of 3 images are turned by their EXIF orientation")
+    assert line.endswith("drawn on the stored pixels")
+    if orientation == 3:  # the others' labels are of another shape, which is refused
+        told = SilentProgress()
+        wrong = evaluate(side(scores), dataset, NAMES, EvaluateOptions(), told)
+        assert wrong.figures != upright.figures
+        assert "--labels stored" in told.warnings[0]
+    else:
+        with pytest.raises(InputError, match="labels for an image of") as caught:
+            evaluate(side(scores), dataset, NAMES, EvaluateOptions(), told)
+        assert "--labels stored" in caught.value.hint
+
+
+def test_files_that_are_passed_over_are_told(tmp_path: Path) -> None:
+    folder = labelled.ade20k(tmp_path)
+    (folder / "images/validation/other.heic").touch()
+    told = SilentProgress()
+    evaluate(side(scores), find_dataset(folder), NAMES, EvaluateOptions(), told)
+    assert "other.heic" in told.warnings[0]

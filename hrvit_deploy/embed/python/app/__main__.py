@@ -7,6 +7,7 @@ A segmenter writes ``NAME-labels.png``, whose values are class indices, and
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,20 +30,28 @@ def main() -> int:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="FOLDER")
     arguments = parser.parse_args()
+    out = arguments.out.expanduser()
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files need not be text, and terminals need not show all text.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     session, failed = Session(), False
     names: set[str] = set()
-    for path in arguments.images:
+    for path in map(Path.expanduser, arguments.images):
         try:
             pixels = load_image(path)
         except ImageError as error:
-            reason = error.__cause__ or f"{error}: {error.hint}"
-            sys.stderr.write(f"{path} cannot be used: {reason}\n")
+            sys.stderr.write(f"{path} cannot be used: {error}; {error.hint}\n")
             failed = True
             continue
         result = session(pixels)
         if session.segments:
-            stem = arguments.out / unused_name(path.stem, names)
-            lines = draw(session, pixels, result, stem)
+            stem = out / unused_name(path.stem, names)
+            try:
+                lines = draw(session, pixels, result, stem)
+            except OSError as error:
+                sys.stderr.write(f"cannot write to {out}: {error}; choose another --out\n")
+                return 1
         else:
             lines = likeliest(session, result)
         sys.stdout.write("\n".join([f"{path}", *lines, ""]))

@@ -39,6 +39,13 @@ class TritonPythonModel:
         return [self._respond(request) for request in requests]
 
     def _respond(self, request: Any) -> Any:
+        try:
+            return self._decided(request)
+        except Exception as fault:  # noqa: BLE001 - other requests are answered
+            error = pb_utils.TritonError(f"{type(fault).__name__}: {fault}")
+        return pb_utils.InferenceResponse(error=error)
+
+    def _decided(self, request: Any) -> Any:
         scores = pb_utils.get_input_tensor_by_name(request, "scores").as_numpy()
         if not self._segments:
             shares = np.stack([softmax(each.astype(np.float32)) for each in scores])

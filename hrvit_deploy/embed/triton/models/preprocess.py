@@ -14,7 +14,13 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]
-from standalone.decode import BrokenImage, ImageError, UnknownFormat, decode_image
+from standalone.decode import (
+    BrokenImage,
+    ImageError,
+    TooLarge,
+    UnknownFormat,
+    decode_image,
+)
 from standalone.preprocess import prepare
 
 
@@ -38,12 +44,17 @@ class TritonPythonModel:
         return [self._respond(request) for request in requests]
 
     def _respond(self, request: Any) -> Any:
-        encoded = pb_utils.get_input_tensor_by_name(request, "encoded").as_numpy()
         try:
-            images = decode_all(encoded.ravel().tolist())
+            return self._prepared(request)
         except Refused as refusal:
             error = pb_utils.TritonError(str(refusal), pb_utils.TritonError.INVALID_ARG)
-            return pb_utils.InferenceResponse(error=error)
+        except Exception as fault:  # noqa: BLE001 - other requests are answered
+            error = pb_utils.TritonError(f"{type(fault).__name__}: {fault}")
+        return pb_utils.InferenceResponse(error=error)
+
+    def _prepared(self, request: Any) -> Any:
+        encoded = pb_utils.get_input_tensor_by_name(request, "encoded").as_numpy()
+        images = decode_all(encoded.ravel().tolist())
         tensors = {
             "prepared": np.concatenate([self._prepare(pixels) for pixels in images]),
             "size": np.array([pixels.shape[:2] for pixels in images], np.int32),
@@ -83,6 +94,8 @@ def decode_all(encoded: Sequence[bytes]) -> list[Any]:
                 f"{name} ({len(content)} bytes) is no image: send an encoded file, such as a"
                 " JPEG"
             ) from error
+        except TooLarge as error:
+            raise Refused(f"{error}: {error.hint}") from error
         except BrokenImage as error:
             raise Refused(f"{error}; send the file again, whole") from error
         except ImageError as error:
