@@ -49,21 +49,25 @@ class Weights(StrEnum):
 
     CHECKPOINT = "checkpoint"
     RANDOM = "random"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Network:
-    """The network an artefact computes, enough to build it again in PyTorch.
+    """The network an artefact computes, enough to build an HRViT again in PyTorch.
 
     Attributes:
+        variant: None for another network than HRViT, of which the graph is all there is.
+        num_classes: 0 where nobody said how many there are.
         weights: Random weights give random outputs; they measure speed and parity only.
         seed: Of random weights; unused with a checkpoint.
         weights_key: Entry of the checkpoint the weights were under; empty for a bare one.
         multiply_adds: Of convolutions and products, for one image of the exported size.
         class_names: In the order of the scores; empty where the checkpoint names none.
+        name: Of another network than HRViT: its graph's.
     """
 
-    variant: Variant
+    variant: Variant | None
     task: Task
     num_classes: int
     weights: Weights
@@ -73,6 +77,27 @@ class Network:
     parameters: int = 0
     multiply_adds: int = 0
     class_names: tuple[str, ...] = ()
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        """``HRViT-b1``, or the name of another network."""
+        return f"HRViT-{self.variant.name}" if self.variant else self.name
+
+    @property
+    def hrvit(self) -> Variant:
+        """Its variant.
+
+        Raises:
+            ArtefactError: It is another network than HRViT.
+        """
+        if self.variant is None:
+            raise ArtefactError(
+                f"{self.name} is a graph of another network, which PyTorch cannot build here",
+                "compare it with another graph; without --against, verify takes the"
+                " same one in another runtime",
+            )
+        return self.variant
 
 
 @dataclass(frozen=True)
@@ -249,8 +274,31 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a graph came from that this package did not write.
+
+    Attributes:
+        file: What it was called.
+        producer: The tool that wrote it and its version, as the graph names them; empty
+            where it names none.
+        compared_with: The artefact, or ``eager`` with a checkpoint; empty for a graph of
+            another network, which was compared with nothing.
+        compared_sha256: Of that artefact or checkpoint.
+    """
+
+    file: str
+    producer: str = ""
+    compared_with: str = ""
+    compared_sha256: str = ""
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """The sidecar. See docs/reference/artefacts.md."""
+    """The sidecar. See docs/reference/artefacts.md.
+
+    Attributes:
+        origin: Of a graph that another tool wrote; its descendants keep it.
+    """
 
     kind: Kind
     sha256: str
@@ -268,6 +316,7 @@ class Manifest:
     parity: Parity | None = None
     quantization: Quantization | None = None
     gate: Gate | None = None
+    origin: Origin | None = None
     schema: int = SCHEMA
 
     @property
@@ -391,9 +440,7 @@ def open_artefact(path: Path) -> Artefact:
         if not needed.is_file():
             raise ArtefactError(
                 f"there is no {needed}",
-                "check the path"
-                if needed is path
-                else f"{path.name} needs its sidecar; copy both, or export again",
+                "check the path" if needed is path else _without_sidecar(path),
             )
     manifest = read_sidecar(sidecar)
     if path.suffix != f".{manifest.kind}":
@@ -414,11 +461,26 @@ def open_artefact(path: Path) -> Artefact:
         if sha256_of(file) != expected:
             raise ArtefactError(
                 f"{file} is not the file its sidecar describes (SHA-256 differs)",
-                f"run {RERUN[manifest.kind]} again, or restore the file",
+                f"run {RERUN[manifest.kind]} again, or restore the file{_written_again(path)}",
             )
     return Artefact(path, manifest)
 
 
+def _without_sidecar(path: Path) -> str:
+    """Say what to do about a file that has no sidecar."""
+    needs = f"{path.name} needs its sidecar; copy both, or export again"
+    if path.suffix != f".{Kind.ONNX}":
+        return needs
+    return f"{needs}; or, where another tool wrote it, run {ADOPT} {path}"
+
+
+def _written_again(path: Path) -> str:
+    if path.suffix != f".{Kind.ONNX}":
+        return ""
+    return f"; or, where another tool wrote it again, run {ADOPT} {path}"
+
+
+ADOPT = "hrvit-deploy adopt"
 RERUN = {Kind.ONNX: "hrvit-deploy export", Kind.PLAN: "hrvit-deploy build-trt"}
 
 

@@ -125,6 +125,17 @@ def known_classes(name: str) -> ClassSet:
     return _parse(palette.read_text(encoding="utf-8"), name)
 
 
+def named_classes(requested: str) -> ClassSet:
+    """Return ``ade20k``, ``cityscapes``, or the classes of a file.
+
+    Raises:
+        InputError: The file cannot be read, or a line of it is no class.
+    """
+    if requested in KNOWN.values():
+        return known_classes(requested)
+    return read_classes(Path(requested))
+
+
 def choose_classes(
     network: Network,
     requested: str = "",
@@ -145,12 +156,13 @@ def choose_classes(
         InputError: What was asked for cannot be read, or names another number of classes.
     """
     count = network.num_classes
-    if requested:
-        chosen = (
-            known_classes(requested)
-            if requested in KNOWN.values()
-            else read_classes(Path(requested))
+    if not count:
+        raise InputError(
+            f"nobody said how many classes {network.title} tells apart",
+            "run hrvit-deploy adopt on its graph again, with --num-classes or --classes",
         )
+    if requested:
+        chosen = named_classes(requested)
         if len(chosen) != count:
             raise InputError(
                 f"{requested} names {len(chosen)} classes, the network tells {count} apart",

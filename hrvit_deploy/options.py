@@ -106,13 +106,21 @@ def parse_size(text: str) -> ImageSize:
     Raises:
         UsageError: Not a size, or one at which the network's maps do not line up.
     """
+    return check_size(parse_any_size(text))
+
+
+def parse_any_size(text: str) -> ImageSize:
+    """Parse a size that another network than HRViT may take.
+
+    Raises:
+        UsageError: Not a size.
+    """
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower())
     if match is None:
         raise UsageError(
             f"{text!r} is not an image size", "write HEIGHTxWIDTH such as 512x1024, or 224"
         )
-    height, width = int(match[1]), int(match[2] or match[1])
-    return check_size(ImageSize(height, width))
+    return ImageSize(int(match[1]), int(match[2] or match[1]))
 
 
 def check_size(size: ImageSize) -> ImageSize:

@@ -25,17 +25,7 @@ class Trained:
 
     def at(self, size: ImageSize) -> Trained:
         """Return the same, with its costs at that size in its description."""
-        about = self.described
-        return replace(
-            self,
-            described=replace(
-                about,
-                parameters=torch_network.count_parameters(self.network),
-                multiply_adds=torch_network.count_multiply_adds(
-                    about.variant, about.task, about.num_classes, size, about.in_channels
-                ),
-            ),
-        )
+        return replace(self, described=costs_at(self.described, size))
 
 
 def load(request: NetworkSpec) -> Trained:
@@ -67,12 +57,18 @@ def load(request: NetworkSpec) -> Trained:
 
 def describe(request: NetworkSpec, size: ImageSize) -> Network:
     """Describe what a network of that kind is and costs at that size, without building one."""
-    about = _about(request)
-    shape = (about.variant, about.task, about.num_classes)
+    return costs_at(_about(request), size)
+
+
+def costs_at(described: Network, size: ImageSize) -> Network:
+    """Return the description of an HRViT with what it costs at that size."""
+    shape = (described.hrvit, described.task, described.num_classes)
+    channels = described.in_channels
+    network = torch_network.build_on_meta(*shape, channels)
     return replace(
-        about,
-        parameters=torch_network.count_parameters(torch_network.build_on_meta(*shape)),
-        multiply_adds=torch_network.count_multiply_adds(*shape, size),
+        described,
+        parameters=torch_network.count_parameters(network),
+        multiply_adds=torch_network.count_multiply_adds(*shape, size, channels),
     )
 
 
@@ -96,7 +92,7 @@ def _about(request: NetworkSpec) -> Network:
 def _rebuild(described: Network) -> torch_network.Network:
     # Built without values, since it gets new ones.
     network = torch_network.build_on_meta(
-        described.variant, described.task, described.num_classes, described.in_channels
+        described.hrvit, described.task, described.num_classes, described.in_channels
     ).to_empty(device="cpu")
     torch_network.set_random_weights(network, described.seed)
     return network
@@ -119,9 +115,11 @@ def find_again(manifest: Manifest, checkpoint: str = "") -> torch_network.Networ
         checkpoint: Where the weights lie now; empty for where they lay at export.
 
     Raises:
+        ArtefactError: It is another network than HRViT.
         CheckpointError: The weights are gone, or are not those of the export.
     """
     described = manifest.network
+    variant = described.hrvit
     if described.weights is Weights.RANDOM:
         return _rebuild(described)
     source = checkpoint_of(manifest)
@@ -138,7 +136,7 @@ def find_again(manifest: Manifest, checkpoint: str = "") -> torch_network.Networ
         )
     return load_network(
         read_checkpoint(path),
-        described.variant,
+        variant,
         described.task,
         described.num_classes,
         described.in_channels,

@@ -160,6 +160,7 @@ def test_a_changed_file_is_refused(tmp_path: Path) -> None:
         f"{artefact.path} is not the file its sidecar describes (SHA-256 differs)"
     )
     assert "hrvit-deploy export" in error.hint
+    assert f"hrvit-deploy adopt {artefact.path}" in error.hint
 
 
 def test_a_changed_plan_names_the_command_that_builds_it(tmp_path: Path) -> None:
@@ -179,7 +180,14 @@ def test_a_missing_sidecar_is_named(tmp_path: Path) -> None:
     artefact.sidecar.unlink()
     error = refusal(artefact.path)
     assert error.message == f"there is no {artefact.sidecar}"
-    assert error.hint == "small.onnx needs its sidecar; copy both, or export again"
+    assert error.hint.startswith("small.onnx needs its sidecar; copy both, or export again")
+    assert error.hint.endswith(f"run hrvit-deploy adopt {artefact.path}")
+
+
+def test_a_missing_sidecar_of_a_plan_is_not_to_be_taken_in(tmp_path: Path) -> None:
+    artefact = make(tmp_path, "small.plan")
+    artefact.sidecar.unlink()
+    assert "adopt" not in refusal(artefact.path).hint
 
 
 @pytest.mark.parametrize("schema", [0, 2, "1", None])

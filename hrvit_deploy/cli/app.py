@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hrvit_deploy.cli import console
+from hrvit_deploy.cli.commands.adopt import adopt
 from hrvit_deploy.cli.commands.bench import bench
 from hrvit_deploy.cli.commands.build_trt import build_trt
 from hrvit_deploy.cli.commands.calibrate import calibrate
@@ -116,6 +117,7 @@ def _add(group: str, name: str, function: Callable[..., None], example: str) -> 
 
 _add("Make", "run", run, "hrvit-deploy run --variant b1 --checkpoint weights.pth --int8")
 _add("Make", "export", export, "hrvit-deploy export --variant b1 --checkpoint weights.pth")
+_add("Make", "adopt", adopt, f"hrvit-deploy adopt slimmed.onnx --like {GRAPH} --out export/")
 _add("Make", "calibrate", calibrate, f"hrvit-deploy calibrate {GRAPH} --images photos/")
 _add("Make", "quantize", quantize, f"hrvit-deploy quantize {GRAPH} --data ADE20K/ --auto")
 _add("Make", "build-trt", build_trt, f"hrvit-deploy build-trt {GRAPH} --int8 --images photos/")

@@ -64,7 +64,7 @@ def _open_quantizable(path: Path, variant: str, terminal: Terminal) -> Artefact:
     imported = import_qdq(path, load_variant(variant))
     network = imported.manifest.network
     terminal.warn(
-        f"{path.name} has no sidecar: taken for HRViT-{network.variant.name} to {network.task}"
+        f"{path.name} has no sidecar: taken for {network.title} to {network.task}"
         f" {network.num_classes} classes, on images normalised as for ImageNet"
     )
     return imported

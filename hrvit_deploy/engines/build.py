@@ -25,7 +25,7 @@ from hrvit_deploy.bindings.log import Log, listening, one_line
 from hrvit_deploy.bindings.tensorrt_ import TITLE
 from hrvit_deploy.engines.backends import Choice, choose
 from hrvit_deploy.engines.capabilities import runs_on
-from hrvit_deploy.engines.config import check_options, configure
+from hrvit_deploy.engines.config import check_options, configure, fix_sizes
 from hrvit_deploy.engines.inspect import check_inspection, inspect_plan
 from hrvit_deploy.engines.monitor import Phases, progress_monitor, run_cancellable
 from hrvit_deploy.engines.network import Parsed, parse, plain_reason
@@ -103,6 +103,7 @@ def build_engine(
     with listening(trt) as log, staging(target) as folder:
         job = Job(trt, choice, options, progress, log)
         parsed = parse(trt, onnx.path, log, choice.backend)
+        fix_sizes(parsed, onnx.manifest.inputs)
         counts = count_types(trt, parsed.network)
         graph = onnx.manifest.graph
         islands = graph.float32_islands if graph else ()

@@ -99,6 +99,24 @@ def configure(trt: ModuleType, parsed: Parsed, options: BuildOptions, choice: Ch
     return config
 
 
+def fix_sizes(parsed: Parsed, inputs: Iterable[TensorInfo]) -> None:
+    """Give inputs the sizes of their sidecar, where another tool's graph leaves them open.
+
+    Args:
+        parsed: Builder and network.
+        inputs: Of the graph; the batch may be dynamic.
+    """
+    network = parsed.network
+    tensors = {
+        tensor.name: tensor for tensor in map(network.get_input, range(network.num_inputs))
+    }
+    for info in inputs:
+        fixed = tuple(-1 if isinstance(extent, str) else extent for extent in info.shape)
+        tensor = tensors.get(info.name)
+        if tensor is not None and -1 in tuple(tensor.shape)[1:]:
+            tensor.shape = fixed
+
+
 def add_profile(parsed: Parsed, config: Any, batches: BatchProfile) -> None:
     """Add the batches of a dynamic network to the configuration; a fixed one needs none.
 

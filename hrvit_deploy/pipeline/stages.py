@@ -11,14 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hrvit_deploy.artefact import Artefact, Parity, Preparation, Weights, record
+from hrvit_deploy.artefact import Artefact, Kind, Parity, Preparation, Weights, record
+from hrvit_deploy.errors import UsageError
 from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.measure.parity.gates import GATES, Gates
 from hrvit_deploy.model.variants import NetworkSpec
 from hrvit_deploy.normalisation import doubts_about
 from hrvit_deploy.options import BuildOptions, ExportOptions, Precision, check_output
 from hrvit_deploy.progress import Progress
-from hrvit_deploy.runners.spec import Implementation, RunnerSpec, RunOptions
+from hrvit_deploy.runners.spec import (
+    Implementation,
+    InferencePrecision,
+    Provider,
+    RunnerSpec,
+    RunOptions,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,7 +141,8 @@ def cast(
     if manifest.precision is Precision.FP32:
         progress.note(f"{artefact.path.name} is fp32; typing it in {precision} as {path.name}")
     made = cast_artefact(artefact, path, precision, batches, progress)
-    return verify(made, None, images, progress)
+    known = manifest.network.variant is not None
+    return verify(made, None if known else artefact, images, progress)
 
 
 def build(
@@ -217,7 +225,7 @@ def measure_parity(
     manifest = artefact.manifest
     run = replace(run, save_memory=True)
     ours = RunnerSpec(artefact, replace(run, round_tensors=True))
-    theirs = RunnerSpec(against, run) if against is not None else eager(artefact, run)
+    theirs = RunnerSpec(against, run) if against is not None else reference_of(artefact, run)
     batches = [
         spec.artefact.manifest.inputs[0].batch or DYNAMIC_BATCH for spec in (ours, theirs)
     ]
@@ -242,6 +250,29 @@ def measure_parity(
         f", every {manifest.float_type} tensor rounded" if narrow and ours.emulates else ""
     )
     return replace(parity, candidate=name + rounded)
+
+
+def reference_of(artefact: Artefact, run: RunOptions = RunOptions()) -> RunnerSpec:
+    """Return what an artefact is compared with where nobody says it.
+
+    That is the network it came from, in eager PyTorch; of another network than HRViT, the
+    graph itself in another runtime.
+
+    Raises:
+        UsageError: It was made from a graph of another network, which would have to be named.
+    """
+    manifest = artefact.manifest
+    if manifest.network.variant is not None:
+        return eager(artefact, run)
+    made_from = next((s.path for s in manifest.sources if s.kind == Kind.ONNX), None)
+    if made_from is not None:
+        raise UsageError(
+            f"{artefact.path.name} comes from another network, which PyTorch cannot build here",
+            f"compare it with the graph it was made from: --against {made_from}",
+        )
+    elsewhere = Provider.CPU if run.provider is Provider.OPENVINO else Provider.OPENVINO
+    other = replace(run, provider=elsewhere, inference_precision=InferencePrecision.F32)
+    return RunnerSpec(artefact, other, name=str(elsewhere))
 
 
 def eager(artefact: Artefact, run: RunOptions = RunOptions()) -> RunnerSpec:

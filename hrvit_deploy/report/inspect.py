@@ -11,6 +11,7 @@ from hrvit_deploy.artefact import (
     Gate,
     Graph,
     Network,
+    Origin,
     Parity,
     Preparation,
     Quantization,
@@ -29,6 +30,7 @@ class Description:
         operators: Type to count, most frequent first; empty for a plan.
         nodes: How many operators that is.
         layers: Type of a plan's layers to their number; empty for a graph.
+        origin: Of a graph that another tool wrote, where it came from.
         chain: This file and everything it was made from, with hashes, nearest first.
     """
 
@@ -51,6 +53,7 @@ class Description:
     parity: Parity | None
     quantization: Quantization | None
     gate: Gate | None
+    origin: Origin | None
     options: dict[str, Any]
     versions: dict[str, str]
 
@@ -87,6 +90,7 @@ def describe(artefact: Artefact) -> Description:
         parity=manifest.parity,
         quantization=manifest.quantization,
         gate=manifest.gate,
+        origin=manifest.origin,
         options=manifest.options,
         versions=manifest.versions,
     )

@@ -47,6 +47,7 @@ def _open_in_torch(spec: RunnerSpec) -> Runner:
     compiled = options.implementation is Implementation.COMPILE
     return (CompiledRunner if compiled else EagerRunner)(
         reference_network(manifest, options.checkpoint),
+        image=manifest.inputs[0].name,
         output=manifest.outputs[0].name,
         device=options.provider.device,
         threads=options.threads,

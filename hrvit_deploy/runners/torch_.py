@@ -30,6 +30,7 @@ class EagerRunner(Closing):
         self,
         network: nn.Module,
         *,
+        image: str = INPUT,
         output: str = "logits",
         device: str = "cpu",
         threads: int | None = None,
@@ -38,6 +39,7 @@ class EagerRunner(Closing):
 
         Args:
             network: Maps one tensor, the prepared images, to one tensor.
+            image: The name of its input.
             output: The name of its output.
             device: ``cpu`` or ``cuda``.
             threads: Threads on the CPU; None for one per usable physical core.
@@ -54,7 +56,7 @@ class EagerRunner(Closing):
                 "install a CUDA build of PyTorch and the driver, or take the CPU",
             )
         self.device = device
-        self._output = output
+        self._input, self._output = image, output
         self._threads_before = torch.get_num_threads()
         torch.set_num_threads(threads or usable_cores())
         self._network: Callable[[Tensor], Tensor] | None = self._ready(
@@ -73,12 +75,12 @@ class EagerRunner(Closing):
         """Run one batch of host arrays through the network; see :class:`Runner`."""
         if self._network is None:
             raise RunnerError(f"{self.name} is closed", "open another runner")
-        if set(inputs) != {INPUT}:
+        if set(inputs) != {self._input}:
             raise RunnerError(
                 f"inputs are named {', '.join(sorted(inputs)) or 'nothing'}",
-                f"the network takes {INPUT}",
+                f"the network takes {self._input}",
             )
-        image = to_tensor(inputs[INPUT])
+        image = to_tensor(inputs[self._input])
         try:
             # Copying back waits for the device.
             with torch.inference_mode():

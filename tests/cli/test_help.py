@@ -17,7 +17,7 @@ PROGRAM = typer.main.get_command(app)
 assert isinstance(PROGRAM, TyperGroup)
 COMMANDS: dict[str, Any] = dict(PROGRAM.commands)
 GROUPS = {
-    "Make": ["run", "export", "calibrate", "quantize", "build-trt"],
+    "Make": ["run", "export", "adopt", "calibrate", "quantize", "build-trt"],
     "Measure": ["verify", "bench", "evaluate", "compare", "sensitivity"],
     "Use": ["predict", "embed", "inspect", "doctor"],
 }

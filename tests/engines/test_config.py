@@ -14,7 +14,7 @@ from hrvit_deploy.bindings import tensorrt_
 from hrvit_deploy.bindings.cuda_ import Gpu
 from hrvit_deploy.engines.backends import Choice
 from hrvit_deploy.engines.capabilities import runs_on
-from hrvit_deploy.engines.config import check_options, configure
+from hrvit_deploy.engines.config import check_options, configure, fix_sizes
 from hrvit_deploy.engines.network import Parsed
 from hrvit_deploy.engines.timing_cache import cache_name, load_cache, save_cache
 from hrvit_deploy.errors import BuildError, UsageError
@@ -89,6 +89,16 @@ def test_a_dynamic_batch_gets_a_profile() -> None:
 def test_other_dynamic_sizes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(BuildError, match="only its first size"):
         configured(BuildOptions(), TRT, shape)
+
+
+def test_sizes_that_a_graph_leaves_open_become_the_sidecar_s() -> None:
+    tensors = [
+        SimpleNamespace(name="images", shape=(-1, 3, -1, -1)),
+        SimpleNamespace(name="more", shape=(-1, 3, 32, 32)),
+    ]
+    network = SimpleNamespace(num_inputs=2, get_input=lambda i: tensors[i])
+    fix_sizes(Parsed(MagicMock(), network, None), DYNAMIC)
+    assert [tensor.shape for tensor in tensors] == [(-1, 3, 224, 224), (-1, 3, 32, 32)]
 
 
 def test_capabilities_are_spelled_for_rtx() -> None:

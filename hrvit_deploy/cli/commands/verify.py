@@ -29,8 +29,9 @@ def verify(
         typer.Option(
             "--against",
             help="Reference: an artefact, or eager for the network in PyTorch.",
+            show_default="eager; of another network than HRViT, itself in another runtime",
         ),
-    ] = EAGER,
+    ] = "",
     images: arg.ImageFolder = None,
     samples: arg.Samples = None,
     checkpoint: arg.MovedCheckpoint = None,
@@ -84,10 +85,12 @@ def verify(
     }
     with Terminal() as terminal:
         candidate = resolve_artefact(artefact, terminal)
+        if against == EAGER:
+            _ = candidate.manifest.network.hrvit
         changed = {name: limit for name, limit in limits.items() if limit is not None}
         verified = stages.verify(
             candidate,
-            None if against == EAGER else open_artefact(Path(against)),
+            None if against in ("", EAGER) else open_artefact(Path(against)),
             ImageSource(images, samples),
             terminal,
             gates=replace(GATES[candidate.manifest.precision], **changed),

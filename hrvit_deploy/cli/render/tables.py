@@ -18,6 +18,7 @@ from hrvit_deploy.artefact import (
     Gate,
     Manifest,
     Network,
+    Origin,
     Parity,
     Quantization,
     TensorInfo,
@@ -70,14 +71,17 @@ def describe_artefact(artefact: Artefact) -> dict[str, str]:
     described = manifest.network
     rows = {
         "written": f"{artefact.path} ({human_bytes(artefact.path.stat().st_size)})",
-        "network": f"HRViT-{described.variant.name} to {described.task}"
+        "network": f"{described.title} to {described.task}"
         f" {described.num_classes} classes, {described.weights} weights",
         "precision": str(manifest.precision),
     }
+    if manifest.origin is not None:
+        rows |= describe_origin(manifest.origin)
     if manifest.graph is not None:
         nodes = sum(manifest.graph.nodes.values())
         simplified = "simplified" if manifest.graph.simplified else "not simplified"
-        rows["graph"] = f"{nodes:,} nodes, opset {manifest.graph.opset}, {simplified}"
+        rows["graph"] = f"{nodes:,} nodes, opset {manifest.graph.opset}"
+        rows["graph"] += "" if manifest.origin else f", {simplified}"
         if manifest.graph.float32_islands:
             rows["islands"] = f"{len(manifest.graph.float32_islands)} nodes in float32"
     if manifest.quantization is not None:
@@ -140,6 +144,14 @@ def print_parity(artefact: Artefact, *, as_json: bool) -> None:
         print_json({"artefact": artefact.path, **plain(measured)})
     else:
         printer().print(facts({"artefact": str(artefact.path), **describe_parity(measured)}))
+
+
+def describe_origin(origin: Origin) -> dict[str, str]:
+    """Describe where a graph came from that another tool wrote, in a row."""
+    known = origin.compared_with
+    digits = f" (SHA-256 {origin.compared_sha256[:16]})" if origin.compared_sha256 else ""
+    by = f"taken over from {known}{digits}" if known else "compared with nothing"
+    return {"origin": f"{origin.file} of {origin.producer or 'an unnamed tool'}, {by}"}
 
 
 def describe_quantization(quantized: Quantization) -> dict[str, str]:
@@ -319,11 +331,13 @@ def print_description(artefact: Description) -> None:
     rows = {
         "artefact": f"{artefact.path}"
         f" ({human_bytes(artefact.file_bytes + artefact.external_bytes)})",
-        "network": f"HRViT-{network.variant.name} to {network.task} {network.num_classes}"
+        "network": f"{network.title} to {network.task} {network.num_classes}"
         f" classes, {network.weights} weights",
         "costs": describe_costs(network),
         "precision": artefact.precision,
     }
+    if artefact.origin is not None:
+        rows |= describe_origin(artefact.origin)
     rows["input"] = ", ".join(map(_tensor, artefact.inputs))
     rows["prepared"] = (
         f"{artefact.preparation.color}, resized to {artefact.preparation.size}"
@@ -360,7 +374,9 @@ def _tensor(info: TensorInfo) -> str:
 
 
 def describe_costs(network: Network) -> str:
-    """Return ``19.69 M parameters, 2.78 G multiply-adds``."""
+    """Return ``19.69 M parameters, 2.78 G multiply-adds``; of another network the first."""
+    if network.variant is None:
+        return f"{network.parameters / 1e6:.2f} M parameters"
     return (
         f"{network.parameters / 1e6:.2f} M parameters,"
         f" {network.multiply_adds / 1e9:.2f} G multiply-adds an image"
@@ -374,13 +390,13 @@ def print_variant(described: VariantDescription) -> None:
     console.print(
         facts(
             {
-                "network": f"HRViT-{network.variant.name} to {network.task}"
+                "network": f"{network.title} to {network.task}"
                 f" {network.num_classes} classes at {described.size}",
                 "parameters": f"{network.parameters:,}",
                 "multiply-adds": f"{network.multiply_adds:,}",
-                "widths": ", ".join(map(str, network.variant.widths)),
+                "widths": ", ".join(map(str, network.hrvit.widths)),
                 "blocks": ", ".join(
-                    "+".join(map(str, depths)) for depths in network.variant.blocks
+                    "+".join(map(str, depths)) for depths in network.hrvit.blocks
                 ),
             }
         )

@@ -76,7 +76,7 @@ def _readme(artefact: Artefact, model: Path) -> str:
     network = artefact.manifest.network
     about = {
         "model": model.as_posix(),
-        "network": f"HRViT-{network.variant.name}",
+        "network": network.title,
         "task": TASKS[network.task],
         "method": str(network.task),
         "precision": str(artefact.manifest.precision),

@@ -149,7 +149,7 @@ def readme(manifest: Manifest, running: Running, title: str) -> str:
         title=title,
         commands="\n".join(COMMANDS),
         task="label maps" if segments else "class probabilities",
-        network=f"{manifest.network.variant.name}, {manifest.precision}",
+        network=f"{manifest.network.title} ({manifest.precision})",
         runtime=running.title,
         hardware=running.hardware,
         printed=(
@@ -169,7 +169,7 @@ def readme(manifest: Manifest, running: Running, title: str) -> str:
 README = """\
 # {title}
 
-HRViT ({network}) in {runtime}, on {hardware}: images in, {task} out. Nothing else of
+{network} in {runtime}, on {hardware}: images in, {task} out. Nothing else of
 hrvit-deploy is needed.
 
 ```sh

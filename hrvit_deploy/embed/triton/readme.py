@@ -118,7 +118,7 @@ def _about(serving: Serving) -> str:
     network = serving.manifest.network
     result = "a PNG of class indices" if network.task is Task.SEGMENT else "probabilities"
     return (
-        f"HRViT-{network.variant.name}, {network.num_classes} classes,"
+        f"{network.title}, {network.num_classes} classes,"
         f" {serving.manifest.precision}, in Triton's {serving.backend} backend. Encoded images"
         f" (JPEG, PNG, ...) go in, {result} come out."
     )
