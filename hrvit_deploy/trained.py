@@ -17,11 +17,16 @@ CHECKPOINT = "checkpoint"
 
 @dataclass(frozen=True)
 class Trained:
-    """A network in evaluation mode, what it is, and where it came from."""
+    """A network in evaluation mode, what it is, and where it came from.
+
+    Attributes:
+        notes: What its checkpoint was read with, a line each.
+    """
 
     network: torch_network.Network
     described: Network
     sources: tuple[Source, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def at(self, size: ImageSize) -> Trained:
         """Return the same, with its costs at that size in its description."""
@@ -52,7 +57,7 @@ def load(request: NetworkSpec) -> Trained:
     )
     network = load_network(checkpoint, request.variant, task, classes)
     source = Source(CHECKPOINT, str(request.checkpoint), sha256_of(request.checkpoint))
-    return Trained(network, described, (source,))
+    return Trained(network, described, (source,), checkpoint.notes)
 
 
 def describe(request: NetworkSpec, size: ImageSize) -> Network:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,21 @@ import torch
 from torch import Tensor
 
 from hrvit_deploy.errors import CheckpointError
-from hrvit_deploy.model.checkpoint_file import read_file, read_metadata
+from hrvit_deploy.model.checkpoint_file import damaged, read_file, read_metadata
+from hrvit_deploy.model.inert_pickle import PickleError
 from hrvit_deploy.model.network import Network, build_network, build_on_meta
+from hrvit_deploy.model.shown import first, printable
+from hrvit_deploy.model.stored_tensor import is_stored, load_stored
 from hrvit_deploy.model.variants import VARIANTS, Variant
+from hrvit_deploy.model.weight_names import bare_name
+from hrvit_deploy.model.weights_entry import Choice, choose_entry
 from hrvit_deploy.options import Task
 
-# Where trainers put the weights; an average of them is the better network, so first.
-WEIGHT_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
-# What data parallelism, compilation, Lightning and mmsegmentation put before a name.
-PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
-# Of use in training alone.
-TRAINING_ONLY = ("auxiliary_head.",)
 CLASSIFIER_KEY = "head.classifier.weight"
 SEGMENTER_KEY = "decode_head.conv_seg.weight"
 CLASS_KEYS = {Task.CLASSIFY: CLASSIFIER_KEY, Task.SEGMENT: SEGMENTER_KEY}
 # A whole number that inference never reads; old checkpoints lack it.
 COUNTER = "num_batches_tracked"
-SHOWN_KEYS = 3
 # Where pickles may hold the names of the classes.
 CLASS_NAME_KEYS = (
     ("meta", "CLASSES"),
@@ -46,12 +45,16 @@ class Checkpoint:
         key: The entry they were under; empty for a bare state dict.
         tensors: Name to float32 (or integer) tensor.
         class_names: In the order of the scores; empty where the file names none.
+        notes: What was chosen, left out and taken off, a line each.
+        others: Entries that hold an HRViT, too.
     """
 
     path: Path
     key: str
     tensors: Mapping[str, Tensor]
     class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -59,27 +62,61 @@ class Checkpoint:
         return tuple(task for task, key in CLASS_KEYS.items() if key in self.tensors)
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read ``.pth``, ``.pt`` or ``.safetensors`` without running anything in it.
+def read_checkpoint(path: Path, entry: str | None = None) -> Checkpoint:
+    """Read the weights of a checkpoint without running anything in it.
+
+    Args:
+        path: ``.pth``, ``.pt`` or ``.safetensors``, or the index of a sharded checkpoint.
+        entry: Where in it the weights are; None to find out.
 
     Raises:
-        CheckpointError: Missing, truncated, of another kind, or a pickle that holds more
-            than tensors.
+        CheckpointError: Missing, truncated, of another kind, without an HRViT or with several
+            of which none is the likeliest.
     """
     loaded = read_file(path)
-    key, state = _find_weights(loaded, path)
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        bare = bare_name(name)
-        if bare.startswith(TRAINING_ONLY):
-            continue
-        if bare in tensors:
-            raise CheckpointError(
-                f"{path} holds {bare} twice, under different prefixes",
-                "save one network per checkpoint",
-            )
-        tensors[bare] = tensor.float() if tensor.is_floating_point() else tensor
-    return Checkpoint(path, key, tensors, _class_names(loaded, path))
+    choice = choose_entry(loaded, path, entry)
+    chosen, names = choice.entry, choice.entry.names
+    if names.twice:
+        raise CheckpointError(
+            f"{path} holds {printable(names.twice)} twice, under different prefixes",
+            "save one network per checkpoint",
+        )
+    tensors = {
+        bare: _load(chosen.values[name], bare, path)
+        for bare, name in (names.weights | names.unexpected).items()
+    }
+    return Checkpoint(
+        path,
+        chosen.name,
+        tensors,
+        _class_names(loaded, path),
+        tuple(_notes(choice)),
+        choice.others,
+    )
+
+
+def _load(value: Any, name: str, path: Path) -> Tensor:
+    """Read one tensor, floats as float32."""
+    if not is_stored(value):
+        raise _strange(path, [name])
+    try:
+        tensor = load_stored(value)
+    except (PickleError, zlib.error, OSError, ValueError, RuntimeError) as error:
+        raise damaged(path, error) from error
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _notes(choice: Choice) -> Iterator[str]:
+    names = choice.entry.names
+    if choice.note:
+        yield choice.note
+    if names.stripped:
+        yield f"takes {first(names.stripped)} off the names of weights"
+    if names.bookkeeping:
+        yield (
+            f"leaves out {len(names.bookkeeping)} entries that inference has no use for:"
+            f" {first(names.bookkeeping)}"
+        )
 
 
 def _class_names(loaded: Any, path: Path) -> tuple[str, ...]:
@@ -105,26 +142,6 @@ def _said_of_classes(loaded: Any, path: Path) -> Iterator[Any]:
         for key in keys:
             entry = entry.get(key) if isinstance(entry, Mapping) else None
         yield entry
-
-
-def bare_name(name: str) -> str:
-    """Return a parameter's name without any wrapper's prefixes."""
-    while name.startswith(PREFIXES):
-        name = name.split(".", 1)[1]
-    return name
-
-
-def _find_weights(loaded: Any, path: Path) -> tuple[str, Mapping[str, Tensor]]:
-    for key in (*WEIGHT_KEYS, ""):
-        entry = loaded.get(key) if key and isinstance(loaded, Mapping) else loaded
-        if not isinstance(entry, Mapping):
-            continue
-        tensors = {str(name): item for name, item in entry.items() if isinstance(item, Tensor)}
-        if tensors:
-            return key, tensors
-    raise CheckpointError(
-        f"{path} holds no weights", f"save a state dict, bare or under {WEIGHT_KEYS[2]!r}"
-    )
 
 
 def load_network(
@@ -171,16 +188,20 @@ def _check_values(checkpoint: Checkpoint) -> None:
     tensors = checkpoint.tensors
     strange = [name for name, tensor in tensors.items() if not _is_usable(name, tensor)]
     if strange:
-        raise CheckpointError(
-            f"{checkpoint.path} holds no plain float numbers in {_first(strange)}",
-            "save the weights dense, in float32, float16 or bfloat16",
-        )
+        raise _strange(checkpoint.path, strange)
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise CheckpointError(
-            f"{checkpoint.path} holds NaN or infinity in {_first(broken)}",
+            f"{checkpoint.path} holds NaN or infinity in {first(broken)}",
             "take an earlier checkpoint; this training diverged",
         )
+
+
+def _strange(path: Path, names: Sequence[str]) -> CheckpointError:
+    return CheckpointError(
+        f"{path} holds no plain float numbers in {first(names)}",
+        "save the weights dense and whole, in float32, float16 or bfloat16",
+    )
 
 
 def _is_usable(name: str, tensor: Tensor) -> bool:
@@ -219,16 +240,11 @@ def compare_shapes(
         if name in tensors and tuple(tensors[name].shape) != shape
     ]
     mismatches = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
-    return "; ".join(f"{kind}: {_first(names)}" for kind, names in mismatches.items() if names)
+    return "; ".join(f"{kind}: {first(names)}" for kind, names in mismatches.items() if names)
 
 
 def _shape(shape: Iterable[int]) -> str:
     return "x".join(map(str, shape)) or "scalar"
-
-
-def _first(names: list[str]) -> str:
-    rest = len(names) - SHOWN_KEYS
-    return ", ".join(names[:SHOWN_KEYS]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _suggest(checkpoint: Checkpoint, variant: Variant, task: Task, in_channels: int) -> str:

@@ -2,42 +2,79 @@
 
 from __future__ import annotations
 
-import argparse
-import pickle
-import pickletools
-import re
-import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hrvit_deploy.errors import CheckpointError
+from hrvit_deploy.model.inert_pickle import HarmfulPickle, PickleError, unpickle
+from hrvit_deploy.model.sharded import SAFETENSORS, find_index, hint_for_folder, shards_of
+from hrvit_deploy.model.shown import printable
+from hrvit_deploy.model.torch_file import (
+    LEGACY,
+    ZIP,
+    ScriptFile,
+    TruncatedFile,
+    read_legacy,
+    read_zip,
+)
 
-SAFETENSORS = ".safetensors"
 LFS_POINTER = b"version https://git-lfs"
-# What the two formats of torch.save start with: a zip archive, or a pickled magic number.
-ZIP = b"PK\x03\x04"
-LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-LEGACY_PICKLES = 5
-PICKLE = b"\x80"
 # Safetensors: 8 bytes that count the header, which is at most so long.
 COUNT_BYTES = 8
 LONGEST_HEADER = 100_000_000
+SAVE = "save the state dict alone, best as .safetensors"
 
 
 def read_file(path: Path) -> Any:
-    """Read a ``.pth``, ``.pt`` or ``.safetensors`` file: tensors and plain values alone.
+    """Read a checkpoint: tensors and plain values, with inert stand-ins for all else.
+
+    Args:
+        path: A ``.pth``, ``.pt`` or ``.safetensors`` file, the ``.index.json`` of a sharded
+            checkpoint, or the folder that holds one.
+
+    Returns:
+        What was saved; tensors whose numbers are still in the file as
+        :class:`hrvit_deploy.model.stored_tensor.StoredTensor`.
 
     Raises:
-        CheckpointError: Missing, truncated, of another kind, or a pickle that holds more
-            than tensors.
+        CheckpointError: Missing, truncated, of another kind, or a pickle that would run code.
     """
+    index = find_index(path)
+    if index is None:
+        return _read_one(path)
+    return {name: tensor for part in shards_of(index) for name, tensor in _part(part)}
+
+
+def _part(path: Path) -> list[tuple[str, Any]]:
+    held = _read_one(path)
+    if not isinstance(held, dict):
+        raise CheckpointError(f"{path} is no part of a state dict", SAVE)
+    return [(str(name), value) for name, value in held.items()]
+
+
+def parts_of(path: Path) -> tuple[Path, ...]:
+    """Return the files that a checkpoint is made of: one, or an index and its shards."""
+    index = find_index(path)
+    return (path,) if index is None else (index, *shards_of(index))
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a ``.safetensors`` file that was read; nothing of any other."""
+    if path.suffix.lower() != SAFETENSORS or not path.is_file():
+        return {}
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return dict(file.metadata() or {})
+
+
+def _read_one(path: Path) -> Any:
     if path.is_dir():
-        raise CheckpointError(
-            f"{path} is a folder, not a checkpoint", "give the .pth or .safetensors in it"
-        )
+        raise CheckpointError(f"{path} is a folder, not a checkpoint", hint_for_folder(path))
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}", "check the path")
     try:
@@ -73,49 +110,64 @@ def _read_safetensors(path: Path, head: bytes) -> dict[str, torch.Tensor]:
         raise _foreign(path, head) from error
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata of a ``.safetensors`` file that was read; nothing of any other."""
-    if path.suffix.lower() != SAFETENSORS:
-        return {}
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        return dict(file.metadata() or {})
-
-
 def _read_pickle(path: Path, head: bytes) -> Any:
     # The directory of a zip archive is its end.
     if _begins(head, ZIP) and not _has_zip_directory(path):
         raise _truncated(path)
     try:
-        # timm's training script saves its argparse options beside the weights.
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # Broken files make the unpickler fail in every way.
-        raise _diagnosis(path, head, error) from error
+        if head.startswith(ZIP):
+            return read_zip(path)
+        if _begins(head, LEGACY):
+            return read_legacy(path)
+    except HarmfulPickle as error:
+        raise CheckpointError(
+            f"{path} is refused unread: it is a pickle that would run {printable(str(error))}",
+            "such a file can run code, and no training writes one; take the weights from a"
+            " source you trust",
+        ) from error
+    except TruncatedFile as error:
+        raise _truncated(path) from error
+    except ScriptFile as error:
+        raise CheckpointError(
+            f"{path} is a TorchScript program, not a state dict", SAVE
+        ) from error
+    except (
+        PickleError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        MemoryError,
+        NotImplementedError,
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        raise damaged(path, error) from error
+    if _is_pickle(path):
+        raise CheckpointError(
+            f"{path} is refused unread: it is a pickle that torch.save did not write", SAVE
+        )
+    raise _foreign(path, head)
 
 
-def _diagnosis(path: Path, head: bytes, error: Exception) -> CheckpointError:
-    """Describe why PyTorch cannot load the file."""
-    reason = str(error)
-    if "TorchScript" in reason:
-        return CheckpointError(
-            f"{path} is a TorchScript program, not a state dict",
-            "save the state dict alone, best as .safetensors",
-        )
-    if _ends_early(path, head, reason):
-        return _truncated(path)
-    if isinstance(error, pickle.UnpicklingError) and (
-        head.startswith((ZIP, PICKLE)) or "GLOBAL" in reason
-    ):
-        return _refused(path, reason)
-    if head.startswith((ZIP, LEGACY)):
-        return CheckpointError(
-            f"{path} is damaged: PyTorch cannot read the tensors in it",
-            "copy or download it again, and compare its hash with the source",
-        )
-    return _foreign(path, head)
+def damaged(path: Path, error: Exception) -> CheckpointError:
+    """Describe a file whose pickle or whose numbers cannot be read."""
+    why = f" ({error})" if isinstance(error, PickleError) and str(error) else ""
+    return CheckpointError(
+        f"{path} is damaged: the tensors in it cannot be read{why}",
+        "copy or download it again, and compare its hash with the source",
+    )
+
+
+def _is_pickle(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            unpickle(file, {})
+    except HarmfulPickle:
+        return True
+    except PickleError:
+        return False
+    return True
 
 
 def _begins(head: bytes, magic: bytes) -> bool:
@@ -130,36 +182,10 @@ def _has_zip_directory(path: Path) -> bool:
         return True  # There is one, of whatever worth.
 
 
-def _ends_early(path: Path, head: bytes, reason: str) -> bool:
-    """Return whether a file in the legacy format is shorter than it says; run nothing in it."""
-    if not _begins(head, LEGACY):
-        return False
-    with path.open("rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            for _ in range(LEGACY_PICKLES):
-                for _ in pickletools.genops(file):
-                    pass
-        except (ValueError, MemoryError):
-            # What cannot be read for want of bytes was read to the end.
-            return not file.read(1)
-    # The storages follow, and PyTorch counts those.
-    return "unexpected EOF" in reason
-
-
 def _truncated(path: Path) -> CheckpointError:
     return CheckpointError(
         f"{path} is truncated: only {path.stat().st_size:,} bytes of it are here",
         "copy or download it again, and compare its size and hash with the source",
-    )
-
-
-def _refused(path: Path, reason: str) -> CheckpointError:
-    named = re.search(r"GLOBAL (\S+)", reason)
-    reason = f"it wants to run {named[1]}" if named else "it is not one that torch.save wrote"
-    return CheckpointError(
-        f"{path} is refused unread: it is a pickle that holds more than tensors ({reason})",
-        "such a file can run code; save the state dict alone, best as .safetensors",
     )
 
 

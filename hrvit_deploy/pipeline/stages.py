@@ -46,6 +46,8 @@ def load(spec: NetworkSpec, progress: Progress) -> Trained:
     from hrvit_deploy import trained
 
     loaded = trained.load(spec)
+    for note in loaded.notes:
+        progress.note(f"{spec.checkpoint}: {note}")
     if loaded.described.weights is Weights.RANDOM:
         progress.warn(
             "no checkpoint: the weights are random. Parity and latency hold for any weights,"

@@ -20,6 +20,9 @@ from safetensors.torch import save as save_safetensors
 
 from hrvit_deploy.errors import CheckpointError
 from hrvit_deploy.model.checkpoint_file import read_file
+from hrvit_deploy.model.inert_pickle import PickleError
+from hrvit_deploy.model.stored_tensor import is_stored, load_stored
+from hrvit_deploy.model.weights_entry import states_in
 
 SUFFIXES = {"zip": ".pth", "legacy": ".pt", "safetensors": ".safetensors"}
 
@@ -77,8 +80,7 @@ def test_a_malicious_checkpoint_is_refused_unread(tmp_path: Path, form: str) -> 
     trace = tmp_path / "trace"
     error = refusal(tmp_path, "evil.pth", bytes_of(form, Malicious(trace)))
     assert not trace.exists()
-    assert "is refused unread: it is a pickle that holds more than tensors" in error.message
-    assert "posix.mkdir" in error.message
+    assert "is refused unread: it is a pickle that would run posix.mkdir" in error.message
     assert "can run code" in error.hint
 
 
@@ -98,18 +100,12 @@ def test_the_oldest_pickles_are_not_run_either(tmp_path: Path, suffix: str) -> N
     assert not trace.exists()
 
 
-def test_a_whole_pickled_network_is_refused_by_its_name(tmp_path: Path) -> None:
-    buffer = io.BytesIO()
-    torch.save(torch.nn.Bilinear(2, 2, 2), buffer)
-    error = refusal(tmp_path, "whole.pt", buffer.getvalue())
-    assert "refused unread" in error.message
-    assert "torch.nn.modules.linear.Bilinear" in error.message
-    assert "save the state dict alone" in error.hint
-
-
-def test_values_of_numpy_are_named(tmp_path: Path) -> None:
-    error = refusal(tmp_path, "best.pth", bytes_of("zip", np.float64(0.8)))
-    assert "numpy" in error.message
+@pytest.mark.parametrize("value", [np.float64(0.8), np.float32(0.5), np.int64(7), np.bool_(1)])
+@pytest.mark.parametrize("form", ["zip", "legacy"])
+def test_scores_of_numpy_are_read(tmp_path: Path, form: str, value: Any) -> None:
+    path = tmp_path / "best.pth"
+    path.write_bytes(bytes_of(form, {"best": value}))
+    assert read_file(path)["extra"] == {"best": value.item()}
 
 
 @pytest.mark.parametrize("form", SUFFIXES)
@@ -118,7 +114,7 @@ def test_whole_files_are_read(tmp_path: Path, form: str) -> None:
     path.write_bytes(bytes_of(form))
     held = read_file(path)
     weights = held if form == "safetensors" else held["state_dict"]
-    assert torch.equal(weights["stem.weight"], torch.arange(300.0))
+    assert torch.equal(load_stored(weights["stem.weight"]), torch.arange(300.0))
 
 
 @pytest.mark.parametrize("form", SUFFIXES)
@@ -156,7 +152,11 @@ def test_damaged_files_are_one_line_or_load(
     path.write_bytes(content)
     told: list[str] = []
     try:
-        read_file(path)
+        for _, state in states_in(read_file(path)):
+            for value in filter(is_stored, state.values()):
+                load_stored(value)
+    except PickleError:
+        pass
     except CheckpointError as error:
         told = [error.message, error.hint]
     assert all(len(line.splitlines()) == 1 for line in told)
@@ -192,7 +192,7 @@ def test_other_archives_are_no_checkpoints(tmp_path: Path) -> None:
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("readme.txt", "weights are elsewhere")
     error = refusal(tmp_path, "b1.pth", buffer.getvalue())
-    assert "is damaged: PyTorch cannot read the tensors in it" in error.message
+    assert "is damaged: the tensors in it cannot be read (it is an archive" in error.message
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
