@@ -452,6 +452,11 @@ def open_artefact(path: Path) -> Artefact:
     if manifest.graph is not None:
         files |= manifest.graph.external_data
     for name, expected in files.items():
+        if not is_file_name(name):
+            raise ArtefactError(
+                f"{sidecar} names weights in {name!r}, which is no file beside it",
+                f"run {RERUN[manifest.kind]} again, or restore the file",
+            )
         file = path.parent / name
         if not file.is_file():
             raise ArtefactError(
@@ -464,6 +469,11 @@ def open_artefact(path: Path) -> Artefact:
                 f"run {RERUN[manifest.kind]} again, or restore the file{_written_again(path)}",
             )
     return Artefact(path, manifest)
+
+
+def is_file_name(name: str) -> bool:
+    """Return whether a name is one of a file in the same folder, and leads nowhere else."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
 def _without_sidecar(path: Path) -> str:

@@ -169,6 +169,13 @@ def test_a_changed_plan_names_the_command_that_builds_it(tmp_path: Path) -> None
     assert "hrvit-deploy build-trt" in refusal(artefact.path).hint
 
 
+@pytest.mark.parametrize("name", ["../weights", "/etc/passwd", "sub/weights", "..", ""])
+def test_weights_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
+    artefact = make(tmp_path, graph=Graph(17, {}, external_data={name: "0" * 64}))
+    error = refusal(artefact.path)
+    assert "no file beside it" in error.message
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     error = refusal(tmp_path / "gone.onnx")
     assert error.message == f"there is no {tmp_path / 'gone.onnx'}"

@@ -67,7 +67,7 @@ std::string percentiles(std::vector<double> latencies_ms) {
 std::string described(const hrvit::Session& session) {
     const hrvit::Manifest& manifest = session.manifest();
     const bool segments = manifest.task == hrvit::Task::Segment;
-    return "HRViT-" + manifest.variant + " to " + (segments ? "segment " : "classify ") +
+    return manifest.title + " to " + (segments ? "segment " : "classify ") +
            std::to_string(manifest.num_classes) + " classes, " + manifest.precision + ", in " +
            session.name();
 }

@@ -98,7 +98,14 @@ Engine read_engine(const Json& json, const Json& options) {
 }
 
 void read_network(const Json& json, Manifest& manifest) {
-    manifest.variant = json.at("variant").at("name").get<std::string>();
+    // Another network than HRViT has a name and no variant.
+    const Json& variant = json.at("variant");
+    if (variant.is_null()) {
+        manifest.title = json.at("name").get<std::string>();
+    } else {
+        manifest.variant = variant.at("name").get<std::string>();
+        manifest.title = "HRViT-" + manifest.variant;
+    }
     manifest.task = named(json, "task", tasks);
     manifest.num_classes = json.at("num_classes").get<std::size_t>();
     manifest.class_names = json.value("class_names", std::vector<std::string>{});

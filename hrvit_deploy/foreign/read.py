@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from hrvit_deploy import graphs
+from hrvit_deploy.artefact import is_file_name
 from hrvit_deploy.errors import ArtefactError, ExportError
 
 LFS_POINTER = b"version https://git-lfs"
@@ -33,6 +34,14 @@ def read_graph(path: Path) -> ModelProto:
             has operators that no runtime here carries, or asks for too much memory.
     """
     model = _parse(path)
+    try:
+        _check(path, model)
+    except UnicodeDecodeError as error:
+        raise ArtefactError(f"{path} holds names that are no text", AGAIN) from error
+    return model
+
+
+def _check(path: Path, model: ModelProto) -> None:
     for node in nodes_of(model):
         if node.op_type in LOOPS and node.domain in DOMAINS:
             raise ArtefactError(
@@ -46,7 +55,6 @@ def read_graph(path: Path) -> ModelProto:
         graphs.check_graph(path)
     except ExportError as error:
         raise ArtefactError(error.message, AGAIN) from error
-    return model
 
 
 def _parse(path: Path) -> ModelProto:
@@ -138,7 +146,7 @@ def external_names(model: ModelProto) -> list[str]:
 def _check_external(path: Path, model: ModelProto) -> None:
     """Refuse weights that lie elsewhere than beside the graph."""
     for name in external_names(model):
-        if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
+        if not is_file_name(name):
             raise ArtefactError(
                 f"{path} takes weights from {name!r}, which is no file beside it",
                 "save it again with its weights in one file beside it: onnx.save(model, path,"

@@ -7,7 +7,7 @@ from the graph; or, for another network than HRViT, from what the user says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,96 +19,29 @@ from hrvit_deploy.artefact import (
     Origin,
     Parity,
     Preparation,
-    Source,
     TensorInfo,
     Weights,
     sha256_of,
 )
 from hrvit_deploy.errors import ArtefactError, GateError, InputError, UsageError
 from hrvit_deploy.foreign import describe
-from hrvit_deploy.foreign.place import choose_place, own_sidecar
+from hrvit_deploy.foreign.place import choose_place
 from hrvit_deploy.foreign.read import MICROSOFT, external_names, nodes_of, read_graph
 from hrvit_deploy.image_source import ImageSource
-from hrvit_deploy.model.variants import NetworkSpec
 from hrvit_deploy.options import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    ImageSize,
     OutputFormat,
     Task,
     check_output,
     check_size,
 )
 from hrvit_deploy.pipeline import stages
+from hrvit_deploy.pipeline.origin import AdoptRequest, Known, find_known
 from hrvit_deploy.progress import Progress
 from hrvit_deploy.runners.spec import RunnerSpec
 from hrvit_deploy.version import VERSION
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-EAGER = "eager"
-
-
-@dataclass(frozen=True)
-class AdoptRequest:
-    """What a user says about a graph that another tool wrote.
-
-    Attributes:
-        like: The artefact whose outputs it should have.
-        spec: Or the checkpoint and the variant whose outputs it should have. With neither, it
-            is another network.
-        size: Of its images; None for what the graph says.
-        mean: Of the images it was trained on, per channel on a 0..255 scale; None for the
-            artefact's, or ImageNet's.
-        std: Their standard deviation, likewise.
-        num_classes: Of another network that returns labels; None for the number of scores.
-        class_names: In the order of the scores; empty where nobody says them.
-        images: To compare on.
-        folder: Where the graph is copied to; None to leave it in its place.
-    """
-
-    like: Artefact | None = None
-    spec: NetworkSpec | None = None
-    size: ImageSize | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    num_classes: int | None = None
-    class_names: tuple[str, ...] = ()
-    images: ImageSource = field(default_factory=ImageSource)
-    folder: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.like is not None and self.spec is not None:
-            raise UsageError(
-                "a graph is compared with an artefact or with a checkpoint, not with both",
-                "give --like, or --variant and --checkpoint",
-            )
-        said = (self.size, self.mean, self.std, self.num_classes, self.class_names or None)
-        if self.like is not None and any(value is not None for value in said):
-            raise UsageError(
-                f"--like takes size, preparation and classes from {self.like.path.name}",
-                "leave --size, --mean, --std, --num-classes and --classes out",
-            )
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of a graph before it is run, from elsewhere than itself.
-
-    Attributes:
-        network: None for another network, which is described by its graph.
-        sources: What the sidecar names as made from.
-        compared_with: The reference, and its hash.
-    """
-
-    network: Network | None
-    size: ImageSize | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    sources: tuple[Source, ...] = ()
-    compared_with: str = ""
-    compared_sha256: str = ""
 
 
 def adopt(path: Path, request: AdoptRequest, progress: Progress) -> Artefact:
@@ -130,7 +63,7 @@ def adopt(path: Path, request: AdoptRequest, progress: Progress) -> Artefact:
     """
     model = read_graph(path)
     place = choose_place(path, request.folder, external_names(model))
-    known = _known(path, request, progress)
+    known = find_known(path, request, progress)
     described = _describe(path, model, known, request, progress)
     if described.manifest.network.variant is None and request.like is None:
         progress.note(
@@ -159,71 +92,6 @@ def require(path: Path, parity: Parity) -> None:
         )
 
 
-def _known(path: Path, request: AdoptRequest, progress: Progress) -> Known:
-    """Gather what is known: of the artefact, of the checkpoint, or from the options."""
-    like = request.like
-    if like is not None:
-        if like.manifest.kind is not Kind.ONNX:
-            raise UsageError(
-                f"{like.path} is a {like.manifest.kind}, and a graph is like a graph",
-                "give the graph it was built from with --like",
-            )
-        sources = like.as_source()
-        return _of_manifest(like.manifest, sources, str(like.path), like.manifest.sha256)
-    if request.spec is not None:
-        trained = stages.load(request.spec, progress)
-        described = replace(
-            trained.described,
-            class_names=request.class_names or trained.described.class_names,
-        )
-        checkpoint = trained.sources[0].sha256 if trained.sources else ""
-        return _from_options(request, described, trained.sources, EAGER, checkpoint)
-    stale = own_sidecar(path)
-    if stale is not None and stale.network.variant is not None and not _says(request):
-        progress.note(f"its sidecar says what {path.name} was before: it is compared with that")
-        sources = stale.sources
-        return _of_manifest(stale, sources, EAGER, sources[-1].sha256 if sources else "")
-    return _from_options(request, None)
-
-
-def _says(request: AdoptRequest) -> bool:
-    said = (request.size, request.mean, request.std, request.num_classes)
-    return any(said) or bool(request.class_names)
-
-
-def _of_manifest(
-    manifest: Manifest, sources: tuple[Source, ...], compared_with: str, sha256: str
-) -> Known:
-    preparation = manifest.preparation
-    return Known(
-        manifest.network,
-        preparation.size,
-        preparation.mean,
-        preparation.std,
-        sources,
-        compared_with,
-        sha256,
-    )
-
-
-def _from_options(
-    request: AdoptRequest,
-    network: Network | None,
-    sources: tuple[Source, ...] = (),
-    compared_with: str = "",
-    sha256: str = "",
-) -> Known:
-    return Known(
-        network,
-        request.size,
-        request.mean or IMAGENET_MEAN,
-        request.std or IMAGENET_STD,
-        sources,
-        compared_with,
-        sha256,
-    )
-
-
 def _describe(
     path: Path, model: ModelProto, known: Known, request: AdoptRequest, progress: Progress
 ) -> Artefact:
@@ -237,15 +105,14 @@ def _describe(
             "no --mean and --std: images are normalised as for ImageNet, which this network"
             " may not have been trained on"
         )
+    batches = request.images.batches(preparation, taken.info.batch or 1)
+    for doubt in stages.doubts(known.trained, preparation, batches):
+        progress.warn(doubt)
     others = sorted({node.domain for node in nodes_of(model) if MICROSOFT in node.domain})
     if others:
         progress.note(f"it has operators of {', '.join(others)}: only onnxruntime runs it")
     output = _run(path, model, taken, preparation, request.images)
-    network = known.network or _unknown(path, model, output, request)
-    if request.spec is not None:
-        from hrvit_deploy.trained import costs_at
-
-        network = costs_at(network, taken.size)
+    network = known.network_at(taken.size) or _unknown(path, model, output, request)
     _check_fits(path, output, network)
     manifest = _manifest(path, model, network, taken.info, preparation)
     origin = Origin(

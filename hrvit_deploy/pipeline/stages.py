@@ -94,7 +94,7 @@ def export(
         options.size, options.input_format, mean=options.mean, std=options.std
     )
     batches = images.batches(preparation, options.batch or 2)
-    for doubt in _doubts(trained, preparation, batches):
+    for doubt in doubts(trained, preparation, batches):
         progress.warn(doubt)
     form = deploy(trained.network, options.size, rewrites)
     path = folder / f"{export_name(described, options)}.onnx"
@@ -103,16 +103,23 @@ def export(
     return verify(artefact, None, images, progress, gates=gates)
 
 
-def _doubts(
-    trained: Trained, preparation: Preparation, batches: Sequence[NDArray[Any]]
+def doubts(
+    trained: Trained | None, preparation: Preparation, batches: Sequence[NDArray[Any]]
 ) -> list[str]:
-    """Describe what is odd about a normalisation, by its numbers or by the weights."""
+    """Describe what is odd about a normalisation, by its numbers or by the weights.
+
+    Args:
+        trained: The network; None where there is only a graph.
+        preparation: How images become its input.
+        batches: Real images as it takes them.
+    """
     from hrvit_deploy.export.training_statistics import doubt_normalisation
 
-    doubts = doubts_about(preparation.mean, preparation.std)
-    if not doubts and trained.described.weights is Weights.CHECKPOINT:
-        doubts.append(doubt_normalisation(trained.network, preparation, batches))
-    return [doubt for doubt in doubts if doubt]
+    odd = doubts_about(preparation.mean, preparation.std)
+    known = trained is not None and trained.described.weights is Weights.CHECKPOINT
+    if not odd and trained is not None and known:
+        odd.append(doubt_normalisation(trained.network, preparation, batches))
+    return [doubt for doubt in odd if doubt]
 
 
 def cast(

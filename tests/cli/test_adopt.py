@@ -97,6 +97,10 @@ def test_labels_are_compared_by_what_they_decide(run: Run, here: Path) -> None:
         labels = session(np.zeros((80, 120, 3), np.uint8))
     assert labels.shape == (80, 120)
     assert labels.max() < 5
+    refused = run("embed", "labels.onnx", "--as", "cpp")
+    assert refused.code == 2
+    assert "in int64, and C++ reads float32" in refused.err
+    assert run("embed", "labels.onnx", "--as", "python").code == 0
 
 
 @pytest.mark.parametrize("name", ["optimised", "fused"])
@@ -153,7 +157,7 @@ def test_another_network_goes_through_every_stage(run: Run, here: Path, photos: 
     ran = run("adopt", "other.onnx", "--mean", "0,0,0", "--std", "255,255,255")
     assert ran.code == 0, ran.err
     assert "compared with nothing" in ran.err
-    assert "sidecar" not in ran.err
+    assert "warning" not in ran.err
     verified = run("verify", "other.onnx", "--json")
     assert verified.code == 0, verified.err
     assert verified.json["reference"] == "openvino-cpu"
@@ -170,6 +174,12 @@ def test_another_network_goes_through_every_stage(run: Run, here: Path, photos: 
     against = run("verify", "export/other-int8.onnx", "--against", "other.onnx")
     assert against.code == 0, against.err
     assert open_artefact(here / "export" / "other-int8.onnx").manifest.origin is not None
+
+
+def test_an_odd_normalisation_is_doubted(run: Run, here: Path) -> None:
+    ran = run("adopt", "other.onnx", "--mean", "0,0,0", "--std", "1,1,1")
+    assert ran.code == 0, ran.err
+    assert "leave pixels as they are" in ran.err
 
 
 def test_another_network_has_no_eager_one(run: Run, here: Path) -> None:

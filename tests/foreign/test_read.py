@@ -141,6 +141,13 @@ def test_a_truncated_graph_is_refused(tmp_path: Path) -> None:
         read_graph(path)
 
 
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, foreign())
+    path.write_bytes(path.read_bytes().replace(b"scores", b"s\xf6\xff\xfees"))
+    with pytest.raises(ArtefactError, match=r"no text|truncated"):
+        read_graph(path)
+
+
 def test_another_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"no \.onnx"):
         read_graph(tmp_path / "net.pt")

@@ -51,7 +51,10 @@ struct Engine {
 struct Manifest {
     Kind kind = Kind::Onnx;
     std::string sha256;
+    /// Empty for another network than HRViT.
     std::string variant;
+    /// `HRViT-b1`, or the name of another network.
+    std::string title;
     Task task = Task::Segment;
     std::size_t num_classes = 0;
     /// Empty where the checkpoint named none.

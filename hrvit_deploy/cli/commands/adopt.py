@@ -87,10 +87,11 @@ def adopt(
 ) -> None:
     """Compare a graph of another tool with what it should be, and give it a sidecar."""
     from hrvit_deploy.classes import named_classes
-    from hrvit_deploy.pipeline import adopt as stage
+    from hrvit_deploy.pipeline.adopt import adopt as take_in
+    from hrvit_deploy.pipeline.origin import AdoptRequest
 
     with Terminal() as terminal:
-        request = stage.AdoptRequest(
+        request = AdoptRequest(
             like=open_artefact(like) if like else None,
             spec=_spec(variant, task, checkpoint, num_classes),
             size=parse_any_size(size) if size else None,
@@ -101,7 +102,7 @@ def adopt(
             images=ImageSource(images, samples),
             folder=out,
         )
-        made = stage.adopt(graph, request, terminal)
+        made = take_in(graph, request, terminal)
     tables.print_artefact(made, as_json=as_json)
 
 

@@ -18,12 +18,13 @@ from hrvit_deploy.artefact import Artefact, Engine
 from hrvit_deploy.bindings.tensorrt_ import TITLE
 from hrvit_deploy.embed.cpp.readme import openvino_readme, tensorrt_readme
 from hrvit_deploy.embed.folder import copy_files, whole_folder
-from hrvit_deploy.errors import ArtefactError
-from hrvit_deploy.options import Backend, Task
+from hrvit_deploy.errors import ArtefactError, UsageError
+from hrvit_deploy.options import Backend, Task, join
 
 # A link to cpp/ in a checkout, and a copy of it in a wheel.
 SOURCES = Path(__file__).parent / "sources"
 TASKS = {Task.SEGMENT: "segments", Task.CLASSIFY: "classifies"}
+TYPES = ("float32", "float16", "bfloat16", "uint8")
 SHIPPED = ("CMakeLists.txt", "LICENSE", "cmake", "examples", "include", "palettes", "src")
 
 
@@ -40,8 +41,10 @@ def embed_cpp(artefact: Artefact, folder: Path) -> Path:
     Raises:
         ArtefactError: Something is there already, nothing can be written there, the plan
             has no weights, or this package was installed without its C++ sources.
+        UsageError: It takes or returns a type that C++ does not read.
     """
     _check_weights(artefact)
+    _check_types(artefact)
     with whole_folder(folder) as staged:
         for name in SHIPPED:
             _copy(SOURCES / name, staged / name)
@@ -57,6 +60,16 @@ def _check_weights(artefact: Artefact) -> None:
             f"{artefact.path} was built without its weights, and C++ cannot run it so",
             "build it again without --strip-weights",
         )
+
+
+def _check_types(artefact: Artefact) -> None:
+    for tensor in (*artefact.manifest.inputs, *artefact.manifest.outputs):
+        if tensor.dtype not in TYPES:
+            raise UsageError(
+                f"{artefact.path.name} has {tensor.name} in {tensor.dtype}, and C++ reads"
+                f" {join(TYPES)}",
+                "export the network with its labels in uint8, or with scores",
+            )
 
 
 def _copy(source: Path, target: Path) -> None:
