@@ -41,7 +41,18 @@ def read_graph(path: Path) -> ModelProto:
     return model
 
 
+def _read_names(model: ModelProto) -> list[str]:
+    """Read every name once; one that is no UTF-8 raises where it is read, and not before."""
+    names = [model.producer_name, model.producer_version]
+    for node in nodes_of(model):
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+    graph = model.graph
+    named = (*graph.input, *graph.output, *graph.value_info, *tensors_of(model))
+    return names + [item.name for item in named]
+
+
 def _check(path: Path, model: ModelProto) -> None:
+    _read_names(model)
     for node in nodes_of(model):
         if node.op_type in LOOPS and node.domain in DOMAINS:
             raise ArtefactError(
