@@ -41,18 +41,20 @@ def read_graph(path: Path) -> ModelProto:
     return model
 
 
-def _read_names(model: ModelProto) -> list[str]:
-    """Read every name once; one that is no UTF-8 raises where it is read, and not before."""
-    names = [model.producer_name, model.producer_version]
+def _are_text(model: ModelProto) -> bool:
+    """Return whether every name is text: protobuf hands out bytes that are no UTF-8 as such."""
+    names: list[object] = [model.producer_name, model.producer_version]
     for node in nodes_of(model):
         names += [node.name, node.op_type, node.domain, *node.input, *node.output]
     graph = model.graph
     named = (*graph.input, *graph.output, *graph.value_info, *tensors_of(model))
-    return names + [item.name for item in named]
+    names += [item.name for item in named]
+    return all(isinstance(name, str) for name in names)
 
 
 def _check(path: Path, model: ModelProto) -> None:
-    _read_names(model)
+    if not _are_text(model):
+        raise ArtefactError(f"{path} holds names that are no text", AGAIN)
     for node in nodes_of(model):
         if node.op_type in LOOPS and node.domain in DOMAINS:
             raise ArtefactError(
