@@ -10,7 +10,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +31,8 @@ from hrvit_deploy.options import (
     Precision,
     Task,
 )
+from hrvit_deploy.outputs import make_folder
+from hrvit_deploy.progress import Progress
 
 SCHEMA = 1
 # Where a graph was quantized that carries its ranges already.
@@ -371,7 +373,7 @@ def staging(target: Path) -> Iterator[Path]:
         ArtefactError: Nothing can be written there.
     """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         folder = Path(tempfile.mkdtemp(prefix=f".{target.stem}-", dir=target.parent))
     except OSError as error:
         raise ArtefactError(
@@ -418,13 +420,30 @@ def write_sidecar(path: Path, manifest: Manifest) -> None:
             f"cannot write {sidecar}: {error.strerror}", "make room, or choose another --out"
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        # Where nothing can be written, nothing can be removed, and nothing is there.
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
-def record(artefact: Artefact, **changes: Any) -> Artefact:
-    """Change those fields of an artefact, in its sidecar on disk too."""
+def record(artefact: Artefact, *, progress: Progress | None = None, **changes: Any) -> Artefact:
+    """Change those fields of an artefact, in its sidecar on disk too.
+
+    Args:
+        artefact: To be changed.
+        progress: Warned where the sidecar cannot be renewed, such as in a folder mounted
+            read-only: what was measured counts all the same. None for an error.
+        changes: Fields of the manifest.
+
+    Raises:
+        ArtefactError: The sidecar cannot be written.
+    """
     changed = replace(artefact, manifest=replace(artefact.manifest, **changes))
-    write_sidecar(changed.path, changed.manifest)
+    try:
+        write_sidecar(changed.path, changed.manifest)
+    except ArtefactError as error:
+        if progress is None:
+            raise
+        progress.warn(f"{error.message}; what was measured is not noted there")
     return changed
 
 
@@ -516,19 +535,45 @@ def read_sidecar(sidecar: Path) -> Manifest:
         ) from error
 
 
+def known_sidecar(path: Path, progress: Progress | None = None) -> Manifest | None:
+    """Read the sidecar of a file that was only come across; None if it has none of ours.
+
+    Args:
+        path: A graph or a plan.
+        progress: Shown what the JSON beside it is instead.
+    """
+    sidecar = sidecar_of(path)
+    if not sidecar.is_file():
+        return None
+    try:
+        return read_sidecar(sidecar)
+    except ArtefactError as error:
+        if progress is not None:
+            progress.note(f"{path} is passed over: {error.message}")
+        return None
+
+
 def newest(
-    folder: Path, kind: Kind, fits: Callable[[Manifest], bool] = lambda _: True
+    folder: Path,
+    kind: Kind,
+    fits: Callable[[Manifest], bool] = lambda _: True,
+    *,
+    progress: Progress | None = None,
 ) -> Artefact:
     """Open the artefact of that kind written last in ``folder``; see :func:`find_newest`.
 
     Raises:
         ArtefactError: There is none, or it is not what its sidecar says.
     """
-    return open_artefact(find_newest(folder, kind, fits))
+    return open_artefact(find_newest(folder, kind, fits, progress=progress))
 
 
 def find_newest(
-    folder: Path, kind: Kind, fits: Callable[[Manifest], bool] = lambda _: True
+    folder: Path,
+    kind: Kind,
+    fits: Callable[[Manifest], bool] = lambda _: True,
+    *,
+    progress: Progress | None = None,
 ) -> Path:
     """Find the artefact of that kind written last in ``folder``, unopened.
 
@@ -536,15 +581,14 @@ def find_newest(
         folder: Where to look; not below it.
         kind: Of file.
         fits: Which of them will do.
+        progress: Shown which files are passed over, since the JSON beside them is none of
+            ours.
 
     Raises:
         ArtefactError: There is none.
     """
-    fitting = [
-        path
-        for path in folder.glob(f"*.{kind}")
-        if sidecar_of(path).is_file() and fits(read_sidecar(sidecar_of(path)))
-    ]
+    known = {path: known_sidecar(path, progress) for path in sorted(folder.glob(f"*.{kind}"))}
+    fitting = [path for path, manifest in known.items() if manifest and fits(manifest)]
     if not fitting:
         raise ArtefactError(
             f"there is no fitting .{kind} in {folder}/",

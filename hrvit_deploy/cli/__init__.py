@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import traceback
+import warnings
 from typing import Any
 
 import typer
@@ -29,6 +32,7 @@ def main() -> None:
     # Imported here so that errors of the commands' own imports are caught too.
     from hrvit_deploy.cli.app import app
 
+    _show_all_text()
     as_json = "--json" in sys.argv
     if len(sys.argv) == 1:
         sys.argv.append("--help")
@@ -51,7 +55,31 @@ def main() -> None:
         code = INTERRUPTED
     except BrokenPipeError:
         code = 1
+    except OSError as error:
+        if console.verbosity is console.Verbosity.VERBOSE:
+            traceback.print_exc()
+        print_error(_refused(error), as_json=as_json)
+        code = 1
     if code == INTERRUPTED:  # Typer's own answer to Ctrl-C too, which says nothing
         stopped = HrvitDeployError("interrupted", "nothing was left half-written")
         print_error(stopped, as_json=as_json)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_all_text() -> None:
+    """Escape what a stream cannot show: names of files need not be text at all."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    # Pillow comments on odd files, with paths of its own source.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _refused(error: OSError) -> HrvitDeployError:
+    """Return what the system refused, in one line."""
+    where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+    return HrvitDeployError(
+        f"{where}{error.strerror or error}",
+        "check the path, its permissions, and the room on the disk; --verbose shows where"
+        " in the code it arose",
+    )

@@ -25,6 +25,7 @@ from hrvit_deploy.cli.commands.run import run
 from hrvit_deploy.cli.commands.sensitivity import sensitivity
 from hrvit_deploy.cli.commands.verify import verify
 from hrvit_deploy.cli.help import MOST_WIDTH, Command, GroupedCommands
+from hrvit_deploy.docstrings import docstring_of
 from hrvit_deploy.standalone.limits import MOST_PIXELS, MOST_PIXELS_VARIABLE
 from hrvit_deploy.version import VERSION
 
@@ -112,7 +113,10 @@ def _top(
 
 
 def _add(group: str, name: str, function: Callable[..., None], example: str) -> None:
-    app.command(name, cls=Command, rich_help_panel=group, epilog=example)(function)
+    add = app.command(
+        name, cls=Command, help=docstring_of(function), rich_help_panel=group, epilog=example
+    )
+    add(function)
 
 
 _add("Make", "run", run, "hrvit-deploy run --variant b1 --checkpoint weights.pth --int8")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
+from pathlib import Path
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -24,6 +26,16 @@ def option_of(param: Any) -> str:
 def environment_variable(command: str, option: str) -> str:
     """Return ``HRVIT_DEPLOY_BUILD_TRT_TIMING_CACHE`` for that option of that command."""
     return f"HRVIT_DEPLOY_{command}_{option}".upper().replace("-", "_")
+
+
+def at_home(value: Any) -> Any:
+    """Return a value with the home directory where a path, or each of several, says ``~``."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(at_home, value))
+    if isinstance(value, Path):
+        return Path(at_home(str(value)))
+    # As text, so that a user there is not leaves the path as it is.
+    return os.path.expanduser(value) if isinstance(value, str) else value  # noqa: PTH111
 
 
 class GroupedCommands(TyperGroup):
@@ -63,6 +75,15 @@ class Command(TyperCommand):
         common = [] if program is None else [p for p in program.params if p.name in COMMON]
         # The last one is --help.
         return [*params[:-1], *common, *params[-1:]]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, with the home directory in place of ``~`` before its paths.
+
+        A shell replaces it at the beginning of a word alone, and so neither in ``--out=~/x``
+        nor in a variable or a file of defaults.
+        """
+        ctx.params = {name: at_home(value) for name, value in ctx.params.items()}
+        return super().invoke(ctx)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """Write the example, whose lines stay whole, to be copied."""

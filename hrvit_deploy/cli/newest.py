@@ -24,6 +24,7 @@ def resolve_artefact(path: Path | None, terminal: Terminal, *precisions: Precisi
         EXPORT_DIR,
         Kind.ONNX,
         lambda manifest: not precisions or manifest.precision in precisions,
+        progress=terminal,
     )
     which = f"{precisions[0]} graph" if len(precisions) == 1 else "graph"
     terminal.note(f"taking the newest {which}, {artefact.path}")

@@ -28,6 +28,7 @@ from hrvit_deploy.deploy.rewrites import (
     static_stripes,
 )
 from hrvit_deploy.deploy.sites import backbone_of
+from hrvit_deploy.docstrings import docstring_of
 from hrvit_deploy.errors import UsageError
 from hrvit_deploy.options import ImageSize, Target, check_size
 
@@ -55,7 +56,7 @@ class Rewrite:
     @property
     def summary(self) -> str:
         """First line of its documentation."""
-        return (self.apply.__doc__ or "").strip().splitlines()[0]
+        return docstring_of(self.apply).partition("\n")[0]
 
 
 # Norms fold first, while their neighbours are still plain convolutions.

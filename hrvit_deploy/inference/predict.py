@@ -22,6 +22,7 @@ from hrvit_deploy.inference.overlay import draw_overlay, entries_of, index_image
 from hrvit_deploy.inference.postprocess import label_maps, probabilities
 from hrvit_deploy.inference.prepared_runner import PreparedRunner
 from hrvit_deploy.options import ImageSize, Task
+from hrvit_deploy.outputs import require_writable
 from hrvit_deploy.progress import Progress
 from hrvit_deploy.runners.spec import RunnerSpec, RunOptions
 
@@ -127,6 +128,8 @@ def predict_images(
     """
     network = artefact.manifest.network
     options.fit.check_task(network.task)
+    if network.task is Task.SEGMENT:
+        require_writable(options.out)
     beside = next((path for path in images if path.is_dir()), None)
     classes = choose_classes(network, options.classes, beside)
     pictures = name_outputs(images, options.out)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hrvit_deploy.artefact import Artefact, Kind
 from hrvit_deploy.options import QUANTIZED, BuildOptions, Precision
+from hrvit_deploy.outputs import workplace
 from hrvit_deploy.pipeline import stages
 from hrvit_deploy.pipeline.quality_gate import recheck, require_quality
 from hrvit_deploy.pipeline.quantize import (
@@ -14,7 +15,7 @@ from hrvit_deploy.pipeline.quantize import (
     quantize_request,
     source_of,
 )
-from hrvit_deploy.pipeline.stages import ENGINES_DIR
+from hrvit_deploy.pipeline.stages import ENGINES_DIR, EXPORT_DIR
 from hrvit_deploy.progress import Progress
 
 
@@ -40,22 +41,27 @@ def build_from(
         PrecisionError: The engine's types are not those asked for.
         UsageError: The graph is quantized already, and the request says how to.
     """
+    between = workplace(EXPORT_DIR, folder, progress)
     if options.precision in QUANTIZED:
-        graph = quantize_request(graph, request, progress)
+        graph = quantize_request(graph, request, progress, between)
     else:
-        graph = _typed(graph, options.precision, request, progress)
+        graph = _typed(graph, options.precision, request, progress, between)
     require_quality(graph, request.criteria, progress)
     return stages.build(graph, options, folder, request.criteria.images, progress)
 
 
 def _typed(
-    graph: Artefact, precision: Precision, request: QuantizeRequest, progress: Progress
+    graph: Artefact,
+    precision: Precision,
+    request: QuantizeRequest,
+    progress: Progress,
+    folder: Path,
 ) -> Artefact:
     """Return the graph in a floating type, its quality checked against float32."""
     if graph.manifest.kind is not Kind.ONNX or precision is Precision.FP32:
         return graph
     if graph.manifest.precision is Precision.FP32:
-        return cast_and_check(graph, precision, request.criteria, progress)
+        return cast_and_check(graph, precision, request.criteria, progress, folder=folder)
     if graph.manifest.precision is precision:
         return recheck(graph, source_of(graph), request.criteria, progress)
     return graph

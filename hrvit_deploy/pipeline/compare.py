@@ -12,6 +12,7 @@ from hrvit_deploy.artefact import (
     Kind,
     Manifest,
     find_newest,
+    known_sidecar,
     open_artefact,
     read_sidecar,
     sidecar_of,
@@ -86,8 +87,8 @@ def family(folder: Path) -> list[Artefact]:
     """Open the newest graph in a folder and all others there of its network, size and batch."""
     paths = sorted(folder.glob(f"*.{Kind.ONNX}"), key=lambda path: path.stat().st_mtime_ns)
     kin = _kin(read_sidecar(sidecar_of(find_newest(folder, Kind.ONNX))))
-    known = [path for path in paths if sidecar_of(path).is_file()]
-    return [open_artefact(p) for p in known if _kin(read_sidecar(sidecar_of(p))) == kin]
+    known = {path: known_sidecar(path) for path in paths}
+    return [open_artefact(path) for path, told in known.items() if told and _kin(told) == kin]
 
 
 def _kin(manifest: Manifest) -> tuple[Any, ...]:

@@ -81,7 +81,7 @@ def check_quality(
     ours = evaluate_artefact(candidate, criteria.data, criteria.options, progress)
     score = reference_score(reference, candidate, criteria, progress)
     gate = limits.check(ours.metric, score, ours.score, ours.images, str(criteria.data))
-    return record(candidate, gate=gate)
+    return record(candidate, progress=progress, gate=gate)
 
 
 def reference_score(
@@ -150,7 +150,7 @@ def recheck(
         return check_quality(candidate, reference, criteria, progress)
     limits = criteria.limits(manifest.precision)
     verdict = limits.check(gate.metric, gate.reference, gate.candidate, gate.images, gate.data)
-    return record(candidate, gate=verdict)
+    return record(candidate, progress=progress, gate=verdict)
 
 
 def require_parity(artefact: Artefact) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from hrvit_deploy.artefact import (
     Artefact,
     Kind,
+    known_sidecar,
     open_artefact,
     read_sidecar,
     sidecar_of,
@@ -20,6 +21,7 @@ from hrvit_deploy.artefact import (
 from hrvit_deploy.errors import ArtefactError, GateError, InputError, UsageError
 from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.options import CalibrationOptions, Precision, QuantizeOptions
+from hrvit_deploy.outputs import workplace
 from hrvit_deploy.pipeline import stages
 from hrvit_deploy.pipeline.mixed_precision import Search
 from hrvit_deploy.pipeline.quality_gate import (
@@ -167,11 +169,9 @@ def source_of(made: Artefact) -> Artefact | None:
             continue
         for folder in dict.fromkeys((made.path.parent, EXPORT_DIR)):
             path = folder / source.path
-            if not (path.is_file() and sidecar_of(path).is_file()):
-                continue
-            manifest = read_sidecar(sidecar_of(path))
+            manifest = known_sidecar(path) if path.is_file() else None
             wanted = (source.sha256, Precision.FP32)
-            if (manifest.sha256, manifest.precision) == wanted:
+            if manifest is not None and (manifest.sha256, manifest.precision) == wanted:
                 return open_artefact(path)
     return None
 
@@ -332,7 +332,14 @@ def quantize_request(
             progress.warn(NOISE)
         return recheck(graph, source_of(graph), request.criteria, progress)
     check_castable(graph, request.rest)
-    ranges = find_ranges(graph, request.ranges, request.images, request.calibration, progress)
+    ranges = find_ranges(
+        graph,
+        request.ranges,
+        request.images,
+        request.calibration,
+        progress,
+        folder=workplace(CALIB_DIR, folder, progress),
+    )
     if ranges[1].random_data:
         progress.warn(NOISE)
     return quantize(

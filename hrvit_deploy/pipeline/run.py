@@ -20,10 +20,11 @@ from hrvit_deploy.options import (
     Precision,
     QuantizeOptions,
 )
+from hrvit_deploy.outputs import workplace
 from hrvit_deploy.pipeline import quality_gate, stages
 from hrvit_deploy.pipeline import quantize as quantize_stage
 from hrvit_deploy.pipeline.quality_gate import QualityCriteria
-from hrvit_deploy.pipeline.stages import ENGINES_DIR, EXPORT_DIR
+from hrvit_deploy.pipeline.stages import CALIB_DIR, ENGINES_DIR, EXPORT_DIR
 from hrvit_deploy.progress import Progress
 from hrvit_deploy.runners.spec import RunnerSpec
 
@@ -107,7 +108,14 @@ def type_graph(
             graph, precision, criteria, progress, folder=folder
         )
     calibration = CalibrationOptions(samples=CALIBRATED_ON)
-    ranges = quantize_stage.find_ranges(graph, None, images, calibration, progress)
+    ranges = quantize_stage.find_ranges(
+        graph,
+        None,
+        images,
+        calibration,
+        progress,
+        folder=workplace(CALIB_DIR, folder, progress),
+    )
     return quantize_stage.quantize(
         graph,
         ranges,

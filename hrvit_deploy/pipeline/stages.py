@@ -213,6 +213,7 @@ def verify(
     """
     return record(
         artefact,
+        progress=progress,
         parity=measure_parity(artefact, against, images, progress, gates=gates, run=run),
     )
 

@@ -27,6 +27,7 @@ from hrvit_deploy.options import (
     QuantizeOptions,
     parse_profile,
 )
+from hrvit_deploy.outputs import require_writable
 from hrvit_deploy.pipeline.build import build_from
 from hrvit_deploy.pipeline.quantize import QuantizeRequest
 from hrvit_deploy.pipeline.stages import ENGINES_DIR
@@ -165,6 +166,7 @@ def build_trt(
         auto,
     )
     _check_request(precision, request, says_rest=rest is not None)
+    require_writable(out)
     with Terminal() as terminal:
         graph = (
             resolve_quantizable(model, precision, variant, terminal)

@@ -14,6 +14,7 @@ from hrvit_deploy.cli.parsing import check_random_data
 from hrvit_deploy.cli.render import tables as show
 from hrvit_deploy.errors import UsageError
 from hrvit_deploy.options import CalibrationOptions, Method, Precision
+from hrvit_deploy.outputs import require_writable
 from hrvit_deploy.pipeline.stages import CALIB_DIR
 
 DEFAULTS = CalibrationOptions()
@@ -56,6 +57,7 @@ def calibrate(
             f"--percentile says nothing to the method {method}", "add --method percentile"
         )
     check_random_data(images, random_data=random_data)
+    require_writable(out)
     from hrvit_deploy.quantization.calibration.stage import calibrate_artefact
 
     options = CalibrationOptions(

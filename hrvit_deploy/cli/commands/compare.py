@@ -13,6 +13,7 @@ from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli.console import Terminal, now, print_json
 from hrvit_deploy.cli.render import tables as show
 from hrvit_deploy.image_source import ImageSource
+from hrvit_deploy.outputs import require_writable
 from hrvit_deploy.pipeline.compare import Comparison, Row, compare_artefacts, family
 from hrvit_deploy.pipeline.stages import EXPORT_DIR
 from hrvit_deploy.runners.spec import InferencePrecision, Provider, RunOptions
@@ -52,6 +53,7 @@ def compare(
     from hrvit_deploy.measure.environment import describe_environment
     from hrvit_deploy.measure.latency.bench import BenchOptions
 
+    require_writable(out)
     with Terminal() as terminal:
         graphs = [open_artefact(path) for path in artefacts or ()]
         graphs = graphs or family(EXPORT_DIR)

@@ -14,6 +14,7 @@ from hrvit_deploy.cli.parsing import parse_fit
 from hrvit_deploy.cli.render import accuracy
 from hrvit_deploy.datasets import LabelOrientation, Layout
 from hrvit_deploy.inference.fit import Fit
+from hrvit_deploy.outputs import require_writable
 from hrvit_deploy.runners.spec import (
     Implementation,
     InferencePrecision,
@@ -67,6 +68,7 @@ def evaluate(
         inference_precision=inference_precision,
         checkpoint=str(checkpoint or ""),
     )
+    require_writable(out)
     with Terminal() as terminal:
         chosen = resolve_artefact(artefact, terminal)
         by = "" if runner is Implementation.ARTEFACT else f"-{runner}"

@@ -24,6 +24,7 @@ from hrvit_deploy.options import (
     parse_channels,
     parse_size,
 )
+from hrvit_deploy.outputs import require_writable
 from hrvit_deploy.pipeline import stages
 from hrvit_deploy.pipeline.stages import EXPORT_DIR
 
@@ -73,6 +74,7 @@ def export(
         mean=parse_channels(mean) if mean else IMAGENET_MEAN,
         std=parse_channels(std) if std else IMAGENET_STD,
     )
+    require_writable(out)
     with Terminal() as terminal:
         trained = stages.load(spec, terminal)
         if not size:

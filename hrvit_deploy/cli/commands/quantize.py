@@ -17,6 +17,7 @@ from hrvit_deploy.cli.parsing import (
 )
 from hrvit_deploy.cli.render import quantization
 from hrvit_deploy.options import Precision, QuantizeOptions
+from hrvit_deploy.outputs import require_writable
 from hrvit_deploy.pipeline import quality_gate
 from hrvit_deploy.pipeline.quantize import QuantizeRequest, check_castable, quantize_request
 from hrvit_deploy.pipeline.stages import EXPORT_DIR
@@ -63,6 +64,7 @@ def quantize(
         None if rest is None else Precision(rest),
         auto,
     )
+    require_writable(out)
     with Terminal() as terminal:
         graph = resolve_artefact(model, terminal, Precision.FP32)
         check_castable(graph, request.rest)

@@ -21,6 +21,7 @@ from hrvit_deploy.options import (
     Precision,
     parse_size,
 )
+from hrvit_deploy.outputs import require_writable
 from hrvit_deploy.pipeline import stages
 from hrvit_deploy.pipeline.quality_gate import QualityCriteria
 
@@ -67,6 +68,7 @@ def run(
         else QualityCriteria(images=ImageSource(images, samples))
     )
     spec = NetworkSpec(load_variant(variant), task, checkpoint, num_classes)
+    require_writable(stages.EXPORT_DIR, stages.ENGINES_DIR, hint="run it in another folder")
     with Terminal() as terminal:
         trained = stages.load(spec, terminal)
         result = run_pipeline(

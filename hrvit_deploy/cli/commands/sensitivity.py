@@ -12,6 +12,7 @@ from hrvit_deploy.cli.newest import resolve_artefact
 from hrvit_deploy.cli.parsing import parse_calibration, parse_criteria, parse_groups
 from hrvit_deploy.cli.render import quantization
 from hrvit_deploy.options import Precision, QuantizeOptions
+from hrvit_deploy.outputs import require_writable, workplace
 from hrvit_deploy.pipeline.mixed_precision import SENSITIVITY_IMAGES, rank_products
 from hrvit_deploy.pipeline.quantize import check_castable, find_ranges
 from hrvit_deploy.pipeline.stages import CALIB_DIR
@@ -37,10 +38,14 @@ def sensitivity(
     options = QuantizeOptions(precision, parse_groups(extra, without))
     criteria = parse_criteria(precision, data, images, samples, None, None)
     calibration = parse_calibration(method, images, random_data=False)
+    require_writable(out)
     with Terminal() as terminal:
         graph = resolve_artefact(model, terminal, Precision.FP32)
         check_castable(graph, None)
-        file, measured = find_ranges(graph, ranges, images, calibration, terminal)
+        ranges_folder = workplace(CALIB_DIR, out, terminal)
+        file, measured = find_ranges(
+            graph, ranges, images, calibration, terminal, folder=ranges_folder
+        )
         ranking = rank_products(graph, measured, options, criteria, terminal, images=samples)
     about = {
         "model": graph.path.name,

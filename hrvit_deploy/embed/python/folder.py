@@ -92,7 +92,7 @@ def embed_python(artefact: Artefact, folder: Path) -> Path:
         }
         _write(staged / "app.json", json.dumps(app, ensure_ascii=False, indent=1) + "\n")
         _write(staged / "requirements.txt", requirements(running))
-        _write(staged / "README.md", readme(manifest, running, folder.name))
+        _write(staged / "README.md", readme(manifest, running, folder.resolve().name))
         _copy_app(staged / APP, running)
     return folder
 

@@ -8,12 +8,17 @@ modules. ``standalone`` beside it needs NumPy and Pillow; ``artefact.json`` and
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]
+
+# Triton puts this folder there; whatever else loads this file need not.
+sys.path.append(str(Path(__file__).parent))
+
 from standalone.draw import encode_png, index_image
 from standalone.postprocess import output_label_map, softmax
 

@@ -1,0 +1,187 @@
+"""Paths as people give them, in places that cannot be written and names that are no text."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import labelled, small_artefacts
+from support.command_line import Run
+
+COMMANDS = (
+    *("run", "export", "calibrate", "quantize", "build-trt", "verify", "bench", "evaluate"),
+    *("compare", "sensitivity", "predict", "embed", "inspect", "doctor"),
+)
+
+
+@pytest.fixture
+def small(folder: Path) -> str:
+    return str(small_artefacts.artefact(folder).path)
+
+
+def test_home_is_found_in_options_variables_and_the_file(
+    run: Run, folder: Path, small: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = folder / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    assert run("embed", small, "--as=python", "--out=~/a").code == 0
+    monkeypatch.setenv("HRVIT_DEPLOY_EMBED_OUT", "~/b")
+    assert run("embed", small, "--as=python").code == 0
+    monkeypatch.delenv("HRVIT_DEPLOY_EMBED_OUT")
+    (folder / "hrvit-deploy.toml").write_text('[embed]\nout = "~/c"\nas = "python"\n')
+    assert run("embed", small).code == 0
+    assert sorted(path.name for path in home.iterdir()) == ["a", "b", "c"]
+    assert not (folder / "~").exists()
+    (home / "names.txt").write_text("cat\ndog\nemu\n")
+    labelled.save(home / "a.png", labelled.picture(0, 40, 50))
+    ran = run("predict", small, "~/a.png", "--classes=~/names.txt", "--json")
+    assert {one["class"] for one in ran.json["predictions"][0]["top5"]} == {"cat", "dog", "emu"}
+
+
+def test_the_verdict_is_shown_where_it_cannot_be_noted(
+    run: Run, graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a folder mounted read-only, whose files root cannot remove either."""
+    before = graph.with_suffix(".json").read_bytes()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patched:
+        for name in ("write_bytes", "replace", "unlink"):
+            patched.setattr(Path, name, refuse)
+        ran = run("verify", str(graph), "--samples", "1")
+        failed = run("verify", str(graph), "--samples", "1", "--max-error", "0")
+    assert ran.code == 0, ran.err
+    assert "agreement" in ran.out
+    assert "Read-only file system; what was measured is not noted there" in ran.err
+    assert failed.code == 1
+    assert "FAILED" in failed.out
+    assert graph.with_suffix(".json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("export", "--variant", "b1"),
+        ("calibrate", "{graph}"),
+        ("quantize", "{graph}"),
+        ("build-trt", "{graph}"),
+        ("sensitivity", "{graph}"),
+        ("evaluate", "{graph}", "--data", "data"),
+        ("compare", "{graph}"),
+        ("predict", "{graph}", "data/images"),
+        ("embed", "{graph}", "--as", "cpp"),
+    ],
+)
+def test_where_nothing_can_be_written_is_found_before_the_work(
+    run: Run, graph: Path, folder: Path, command: tuple[str, ...]
+) -> None:
+    labelled.ade20k(folder / "data")
+    (folder / "taken").touch()
+    before = sorted(folder.rglob("*"))
+    ran = run(*(word.format(graph=graph) for word in command), "--out", "taken/out")
+    assert ran.code == 1
+    assert ran.err.splitlines()[-1].startswith("error: cannot write to taken/out: ")
+    assert "ing" not in ran.err.split("error:")[0], "work was begun"
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_an_odd_answer_of_the_system_is_one_line(
+    run: Run, small: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error", "/some/where")
+
+    monkeypatch.setattr("hrvit_deploy.artefact.sha256_of", refuse)
+    ran = run("inspect", small)
+    assert ran.code == 1
+    assert ran.err.startswith("error: /some/where: Input/output error; ")
+    assert ran.err.count("\n") == 1
+
+
+def test_a_foreign_json_beside_a_graph_is_passed_over(
+    run: Run, graph: Path, folder: Path
+) -> None:
+    for name, text in (("other", '{"model": "yolo"}'), ("list", "[1]"), ("torn", '{"a"')):
+        (folder / "export" / f"{name}.onnx").write_bytes(b"onnx")
+        (folder / "export" / f"{name}.json").write_text(text)
+    ran = run("verify", "--samples", "1")
+    assert ran.code == 0, ran.err
+    assert ran.err.count("is passed over: ") == 3
+    assert f"taking the newest graph, {graph}" in ran.err
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"COLUMNS": "20"},
+    ],
+)
+def test_names_that_are_no_text_are_escaped(
+    folder: Path, small: str, environment: dict[str, str]
+) -> None:
+    pictures = folder / "pics"
+    labelled.save(pictures / "ok.png", labelled.picture(0, 40, 50))
+    (pictures / "ok.png").rename(pictures / os.fsdecode(b"caf\xe9.png"))
+    (pictures / os.fsdecode("日本.png".encode())).write_bytes(b"no image")
+    (pictures / os.fsdecode(b"b\xff.heic")).touch()
+    (folder / "names.txt").write_text("背景\nπεζός\nx\n", encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, "-m", "hrvit_deploy", "predict", small, "pics", "--classes=names.txt"],
+        env=os.environ | environment,
+        capture_output=True,
+        check=False,
+    )
+    assert ran.returncode == 1, ran.stderr
+    assert b"Traceback" not in ran.stderr
+    assert b"passed over" in ran.stderr
+    whole = ran.stdout.replace(b"\n", b"").replace(b" ", b"")
+    assert b"\\udce9" in whole
+
+
+def test_without_docstrings_all_commands_say_the_same() -> None:
+    """``python -OO`` drops them, and container images ask for it."""
+    program = (
+        "import sys; from hrvit_deploy.cli import main\n"
+        "for command in sys.argv[1:]:\n"
+        "    sys.argv = ['hrvit-deploy', *command.split()]\n"
+        "    try: main()\n"
+        "    except SystemExit as stop: assert stop.code == 0, command\n"
+    )
+    commands = ("--help", "inspect b1", *(f"{name} --help" for name in COMMANDS))
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", program, *commands],
+            env=os.environ | {"PYTHONOPTIMIZE": level},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for level in ("0", "2")
+    ]
+    assert said[0] == said[1]
+    assert "Measure the range of every activation" in said[1]
+
+
+def test_without_assertions_and_docstrings_a_graph_is_verified(
+    graph: Path, folder: Path
+) -> None:
+    for words in (
+        ("verify", str(graph), "--samples", "1"),
+        ("embed", str(graph), "--as", "triton", "--out", "t"),
+    ):
+        ran = subprocess.run(
+            [sys.executable, "-OO", "-m", "hrvit_deploy", *words],
+            capture_output=True,
+            check=False,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert ran.returncode == 0, ran.stderr
