@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hrvit_deploy.errors import InputError
+from hrvit_deploy.errors import InputError, UsageError
 from hrvit_deploy.image_files import is_hidden, is_other_picture, passed_over_note
 from hrvit_deploy.options import Task
 from hrvit_deploy.standalone.decode import SUFFIXES
@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 # In label maps: nothing is to be judged here.
 VOID = -1
+# The same, where a label of 0 says so because classes are counted from 1.
+BEFORE_FIRST = -2
 # What sets write into eight bits for that.
 UNLABELLED = 255
+# What label maps call the first class.
+FIRST_LABELS = (0, 1)
 # Cityscapes' label ids that are judged; where each stands is its train id.
 # cityscapesScripts, helpers/labels.py.
 CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -86,6 +90,29 @@ class Dataset:
     def task(self) -> Task:
         """What such labels judge."""
         return TASKS[self.layout]
+
+    @property
+    def has_label_ids(self) -> bool:
+        """Whether labels are Cityscapes' label ids, whose classes a table counts."""
+        return any(_is_label_ids(sample) for sample in self.samples)
+
+    def first_label(self, labels_from: int | None) -> int | None:
+        """Return what label maps call the first class; None where a table says it.
+
+        Raises:
+            UsageError: ``labels_from`` is given, and there is nothing to count.
+        """
+        if self.task is Task.CLASSIFY or self.has_label_ids:
+            if labels_from is not None:
+                what = "folders" if self.task is Task.CLASSIFY else "label ids"
+                raise UsageError(
+                    f"{self.folder} has its classes as {what}, which are not counted",
+                    "leave --labels-from out",
+                )
+            return None
+        if labels_from is None:
+            return int(self.layout is Layout.ADE20K)
+        return labels_from
 
 
 def find_dataset(folder: Path, layout: Layout = Layout.AUTO) -> Dataset:
@@ -227,14 +254,10 @@ def _images(folder: Path) -> list[Path]:
     )
 
 
-def read_labels(sample: Sample, layout: Layout, ignore_index: int = 255) -> NDArray[np.int32]:
-    """Read the class of each pixel.
-
-    Args:
-        sample: One with a file of labels.
-        layout: ADE20K counts its classes from 1 and leaves 0 unlabelled; Cityscapes'
-            label ids become train ids.
-        ignore_index: A class that is not judged either, counted from 0.
+def read_labels(
+    sample: Sample, layout: Layout, ignore_index: int = 255, labels_from: int | None = None
+) -> NDArray[np.int32]:
+    """Read the class of each pixel; see :func:`read_marked_labels`.
 
     Returns:
         ``H x W``; -1 where nothing is to be judged.
@@ -242,12 +265,40 @@ def read_labels(sample: Sample, layout: Layout, ignore_index: int = 255) -> NDAr
     Raises:
         InputError: The file cannot be read, or holds colours.
     """
+    return read_marked_labels(sample, layout, ignore_index, labels_from).clip(min=VOID)
+
+
+def _is_label_ids(sample: Sample) -> bool:
+    return sample.labels is not None and sample.labels.name.endswith(CITY_LABELS[1])
+
+
+def read_marked_labels(
+    sample: Sample, layout: Layout, ignore_index: int = 255, labels_from: int | None = None
+) -> NDArray[np.int32]:
+    """Read the class of each pixel, and where counting from 1 leaves it unlabelled.
+
+    Args:
+        sample: One with a file of labels.
+        layout: ADE20K counts its classes from 1 and leaves 0 unlabelled; Cityscapes'
+            label ids become train ids.
+        ignore_index: A class that is not judged either, counted from 0.
+        labels_from: What the file calls the first class, 0 or 1; None for what the layout
+            does. Label ids have no say in it.
+
+    Returns:
+        ``H x W``; -1 where nothing is to be judged, -2 where that is for a 0 before the
+        first class.
+
+    Raises:
+        InputError: The file cannot be read, or holds colours.
+    """
     assert sample.labels is not None
     stored = _read_indices(sample.labels)
-    if layout is Layout.ADE20K:
-        labels = stored - 1
-    elif sample.labels.name.endswith(CITY_LABELS[1]):
+    if _is_label_ids(sample):
         labels = _train_ids(stored)
+    elif labels_from == 1 or (labels_from is None and layout is Layout.ADE20K):
+        labels = stored - 1
+        labels[stored == 0] = BEFORE_FIRST
     else:
         labels = stored.copy()
     labels[stored == UNLABELLED] = VOID

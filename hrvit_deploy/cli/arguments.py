@@ -246,6 +246,17 @@ DataDir = Annotated[
         show_default="none: agreement with the float32 graph",
     ),
 ]
+LabelsFrom = Annotated[
+    int | None,
+    Option(
+        "--labels-from",
+        min=0,
+        max=1,
+        help="Number of the first class in label maps: 0, or 1 where 0 is unlabelled"
+        " (reduce_zero_label).",
+        show_default="1 for ADE20K, else 0",
+    ),
+]
 MaxDrop = Annotated[
     float | None,
     Option(

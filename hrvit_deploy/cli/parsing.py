@@ -82,6 +82,7 @@ def parse_criteria(
     min_agreement: float | None,
     *,
     usual_count: int | None = USUAL_COUNT,
+    labels_from: int | None = None,
 ) -> QualityCriteria:
     """Return what a graph's quality is checked on: labels, or images, or bundled ones.
 
@@ -94,6 +95,7 @@ def parse_criteria(
         max_drop: Points of mIoU or top-1 the graph may lose.
         min_agreement: Least share of decisions that stay.
         usual_count: Images to compare on without ``samples``.
+        labels_from: What label maps call the first class; None for what their layout does.
 
     Raises:
         InputError: The folder of images is not there.
@@ -112,6 +114,7 @@ def parse_criteria(
             "there is no mIoU to drop without labelled images",
             "give them with --data DIR, or --min-agreement instead",
         )
+    check_labels_from(data, labels_from)
     if images is not None and not images.exists():
         raise InputError(f"there is no {images}", "check --images")
     folder = images
@@ -124,9 +127,23 @@ def parse_criteria(
         data,
         ImageSource(folder, samples or usual_count),
         samples,
-        parse_limits(precision, max_drop, min_agreement),
+        labels_from=labels_from,
+        quality=parse_limits(precision, max_drop, min_agreement),
         remeasure=data is not None or images is not None,
     )
+
+
+def check_labels_from(data: Path | None, labels_from: int | None) -> None:
+    """Refuse a counting of labels where there are none.
+
+    Raises:
+        UsageError: It is given, and no labelled images are.
+    """
+    if data is None and labels_from is not None:
+        raise UsageError(
+            "there are no labels to count without labelled images",
+            "give them with --data DIR, or leave --labels-from out",
+        )
 
 
 def parse_fit(fit: Fit, stride: str | None, scales: str, *, flip: bool) -> FitOptions:

@@ -103,6 +103,7 @@ def compare_artefacts(
     progress: Progress,
     *,
     samples: int | None = None,
+    labels_from: int | None = None,
     run: RunOptions = RunOptions(),
     environment: dict[str, Any],
 ) -> Comparison:
@@ -115,6 +116,7 @@ def compare_artefacts(
         timing: How long to time.
         progress: Shown each step.
         samples: Labelled images at most.
+        labels_from: What label maps call the first class; None for what their layout does.
         run: How the graphs are run.
         environment: Of :func:`hrvit_deploy.measure.environment.describe_environment`.
 
@@ -129,7 +131,10 @@ def compare_artefacts(
     specs = [stages.eager(artefacts[0], run), *(RunnerSpec(graph, run) for graph in artefacts)]
     evaluations = []
     if data is not None:
-        evaluations = _judge(artefacts, data, EvaluateOptions(samples=samples), progress, run)
+        options = EvaluateOptions(samples=samples, labels_from=labels_from)
+        evaluations = _judge(artefacts, data, options, progress, run)
+        if evaluations[0].doubt:
+            progress.warn(evaluations[0].doubt)
     # Nothing is recorded of the agreements.
     agreements = [
         stages.measure_parity(artefact, None, images, progress, run=run).agreement

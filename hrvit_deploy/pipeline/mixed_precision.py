@@ -105,7 +105,9 @@ def _labelled(graph: Artefact, criteria: QualityCriteria, count: int) -> Iterato
 
     size = graph.manifest.preparation.size
     if criteria.data is not None:
-        yield from labelled_images(criteria.data, graph.manifest.network, size, count)
+        yield from labelled_images(
+            criteria.data, graph.manifest.network, size, count, criteria.options
+        )
         return
     for image in replace(criteria.images, limit=count).open(size):
         yield Labelled(image)

@@ -32,6 +32,8 @@ class QualityCriteria:
             by agreement with the float32 graph on ``images``.
         images: Without labels.
         samples: Labelled images at most; None for all.
+        labels_from: What label maps call the first class, 0 or 1; None for what their
+            layout does.
         quality: None takes those of the precision. Only a gate that is given holds for
             random weights, whose decisions are near ties.
         remeasure: Measure on these images even what was judged before.
@@ -40,6 +42,7 @@ class QualityCriteria:
     data: Path | None = None
     images: ImageSource = field(default_factory=ImageSource)
     samples: int | None = None
+    labels_from: int | None = None
     quality: QualityLimits | None = None
     remeasure: bool = False
 
@@ -48,7 +51,7 @@ class QualityCriteria:
         """How labelled images are judged."""
         from hrvit_deploy.measure.accuracy.evaluate import EvaluateOptions
 
-        return EvaluateOptions(samples=self.samples)
+        return EvaluateOptions(samples=self.samples, labels_from=self.labels_from)
 
     def limits(self, precision: Precision) -> QualityLimits:
         """Return what a graph of that precision may lose."""

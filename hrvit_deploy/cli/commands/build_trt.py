@@ -113,6 +113,7 @@ def build_trt(
     ] = None,
     samples: arg.GateImages = None,
     data: arg.DataDir = None,
+    labels_from: arg.LabelsFrom = None,
     max_drop: arg.MaxDrop = None,
     min_agreement: arg.MinAgreement = None,
     ranges: arg.RangesFile = None,
@@ -157,7 +158,14 @@ def build_trt(
             tuple(keep or ()),
         ),
         parse_criteria(
-            precision, data, images, samples, max_drop, min_agreement, usual_count=None
+            precision,
+            data,
+            images,
+            samples,
+            max_drop,
+            min_agreement,
+            usual_count=None,
+            labels_from=labels_from,
         ),
         parse_calibration(method, images, random_data=random_data),
         ranges,

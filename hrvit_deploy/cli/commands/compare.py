@@ -11,6 +11,7 @@ import typer
 from hrvit_deploy.artefact import open_artefact, plain, staging
 from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli.console import Terminal, now, print_json
+from hrvit_deploy.cli.parsing import check_labels_from
 from hrvit_deploy.cli.render import tables as show
 from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.outputs import require_writable
@@ -41,6 +42,7 @@ def compare(
         int | None,
         typer.Option("--samples", min=1, help="Labelled images at most.", show_default="all"),
     ] = None,
+    labels_from: arg.LabelsFrom = None,
     images: arg.ImageFolder = None,
     provider: arg.ProviderName = Provider.CPU,
     inference_precision: arg.InferencePrecisionName = InferencePrecision.F32,
@@ -54,6 +56,7 @@ def compare(
     from hrvit_deploy.measure.latency.bench import BenchOptions
 
     require_writable(out)
+    check_labels_from(data, labels_from)
     with Terminal() as terminal:
         graphs = [open_artefact(path) for path in artefacts or ()]
         graphs = graphs or family(EXPORT_DIR)
@@ -64,6 +67,7 @@ def compare(
             BenchOptions(rounds=rounds, runs=runs),
             terminal,
             samples=samples,
+            labels_from=labels_from,
             run=RunOptions(provider=provider, inference_precision=inference_precision),
             environment=describe_environment(now()),
         )

@@ -39,6 +39,7 @@ def evaluate(
     ignore_index: Annotated[
         int, typer.Option("--ignore-index", help="Index of a class that does not count.")
     ] = 255,
+    labels_from: arg.LabelsFrom = None,
     classes: arg.ClassesName = "",
     labels: Annotated[
         LabelOrientation | None,
@@ -60,7 +61,9 @@ def evaluate(
     from hrvit_deploy.measure.accuracy.evaluate import EvaluateOptions, evaluate_artefact
 
     looked = parse_fit(fit, stride, scales, flip=flip)
-    options = EvaluateOptions(layout, looked, samples, ignore_index, classes, labels)
+    options = EvaluateOptions(
+        layout, looked, samples, ignore_index, classes, labels, labels_from
+    )
     run = RunOptions(
         provider=provider,
         implementation=runner,
@@ -75,4 +78,6 @@ def evaluate(
         saved = out / f"{chosen.path.stem}{by}-evaluate.json"
         state = saved.with_suffix(".state")
         evaluation = evaluate_artefact(chosen, data, options, terminal, run=run, state=state)
+        if evaluation.doubt:
+            terminal.warn(evaluation.doubt)
     accuracy.print_evaluation(evaluation, options, chosen, saved, as_json=as_json)

@@ -47,6 +47,7 @@ def quantize(
     keep: arg.Keep = None,
     auto: arg.Auto = False,
     data: arg.DataDir = None,
+    labels_from: arg.LabelsFrom = None,
     max_drop: arg.MaxDrop = None,
     min_agreement: arg.MinAgreement = None,
     samples: arg.GateImages = None,
@@ -57,7 +58,15 @@ def quantize(
     precision = Precision.FP8 if fp8 else Precision.INT8
     request = QuantizeRequest(
         QuantizeOptions(precision, parse_groups(extra, without), tuple(keep or ())),
-        parse_criteria(precision, data, images, samples, max_drop, min_agreement),
+        parse_criteria(
+            precision,
+            data,
+            images,
+            samples,
+            max_drop,
+            min_agreement,
+            labels_from=labels_from,
+        ),
         parse_calibration(method, images, random_data=random_data),
         ranges,
         images,

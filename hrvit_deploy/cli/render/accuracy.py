@@ -65,6 +65,8 @@ def evaluation_report(
         "layout": evaluation.layout,
         "fit": plain(options.fit),
         "ignore_index": options.ignore_index,
+        "labels_from": options.labels_from,
+        "doubt": evaluation.doubt,
     }
 
 

@@ -12,14 +12,15 @@ import numpy as np
 from hrvit_deploy.artefact import Artefact, Network, plain
 from hrvit_deploy.classes import ClassSet, choose_classes
 from hrvit_deploy.datasets import (
+    FIRST_LABELS,
     Dataset,
     LabelOrientation,
     Layout,
     Sample,
     find_dataset,
-    read_labels,
+    read_marked_labels,
 )
-from hrvit_deploy.errors import InputError
+from hrvit_deploy.errors import InputError, UsageError
 from hrvit_deploy.images import NamedImage, load_turned
 from hrvit_deploy.inference.fit import FitOptions
 from hrvit_deploy.inference.labels import UNDECIDED, Labels
@@ -27,6 +28,7 @@ from hrvit_deploy.inference.open import open_prepared
 from hrvit_deploy.inference.postprocess import label_maps, probabilities
 from hrvit_deploy.inference.prepared_runner import PreparedRunner
 from hrvit_deploy.measure.accuracy.confusion import ConfusionMatrix
+from hrvit_deploy.measure.accuracy.label_counting import doubt_counting
 from hrvit_deploy.measure.accuracy.resume import ResumeFile, RunningCounts, key_of
 from hrvit_deploy.options import ImageSize, Precision, Task
 from hrvit_deploy.progress import Progress
@@ -53,6 +55,8 @@ class EvaluateOptions:
         classes: ``ade20k``, ``cityscapes`` or a file of names; empty for what there is.
         labels: What label maps are drawn on where EXIF turns their images; None for the
             turned picture, with a warning.
+        labels_from: What label maps call the first class, 0 or 1; None for what the layout
+            does.
     """
 
     layout: Layout = Layout.AUTO
@@ -61,6 +65,14 @@ class EvaluateOptions:
     ignore_index: int = 255
     classes: str = ""
     labels: LabelOrientation | None = None
+    labels_from: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.labels_from not in (None, *FIRST_LABELS):
+            raise UsageError(
+                f"no label map calls its first class {self.labels_from}",
+                "count labels from 0 or from 1, or leave that to their layout",
+            )
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,8 @@ class Evaluation:
         iou: Of each class by name, None where it neither is nor was predicted; empty for
             a classifier.
         turned: How many of the images EXIF turned.
+        doubt: Why the figures are likely not the network's but those of labels read
+            wrongly, and the option to give; None where nothing says so.
     """
 
     metric: str
@@ -90,6 +104,7 @@ class Evaluation:
     confusion: ConfusionMatrix
     iou: dict[str, float | None] = field(default_factory=dict)
     turned: int = 0
+    doubt: str | None = None
 
     @property
     def score(self) -> float:
@@ -191,6 +206,7 @@ def evaluate(
     check_classes(dataset, len(classes))
     for note in dataset.notes:
         progress.warn(note)
+    first = dataset.first_label(options.labels_from)
     samples = dataset.samples[: options.samples]
     resume_file = resume_file or ResumeFile(None, "")
     counts = resume_file.load(len(classes), progress)
@@ -207,12 +223,13 @@ def evaluate(
     if not counts.confusion.total:
         raise InputError(
             f"none of the {counts.images} images has a labelled pixel",
-            "check --layout and --ignore-index",
+            "check --layout, --labels-from and --ignore-index",
         )
     resume_file.remove()
     if counts.turned and dataset.task is Task.SEGMENT:
         _tell_turned(counts, options.labels, progress)
-    return _evaluation(prepared, dataset, classes, counts)
+    evaluation = _evaluation(prepared, dataset, classes, counts)
+    return replace(evaluation, doubt=doubt_counting(counts.confusion, counts.unlabelled, first))
 
 
 def _tell_turned(
@@ -279,6 +296,7 @@ def _judge(
             options.ignore_index,
             classes,
             orientation=orientation if stored else UPRIGHT,
+            labels_from=options.labels_from,
         )
         for sample, image, orientation in zip(group, images, turns, strict=True)
     ]
@@ -302,16 +320,21 @@ def labels_for(
     classes: int,
     *,
     orientation: int = UPRIGHT,
+    labels_from: int | None = None,
 ) -> Labels:
-    """Read the class of each pixel, -1 where none counts; check it with image and network.
+    """Read the class of each pixel; check it with image and network.
 
     Labels that are drawn on the stored pixels are turned by ``orientation``, from 1 to 8, as
     the image was.
 
+    Returns:
+        ``H x W``, as :func:`read_marked_labels` has it: below 0 where none counts.
+
     Raises:
         InputError: They are of another shape than the image, or of more classes.
     """
-    labels = turn(read_labels(sample, layout, ignore_index), orientation)
+    marked = read_marked_labels(sample, layout, ignore_index, labels_from)
+    labels = turn(marked, orientation)
     height, width = image.pixels.shape[:2]
     skew = labels.shape[0] * width / (labels.shape[1] * height)
     if abs(skew - 1) > LARGEST_SKEW:
@@ -325,7 +348,8 @@ def labels_for(
         raise InputError(
             f"{sample.labels} holds class {labels.max()}, the network tells {classes} apart"
             " (0 the first)",
-            "check --layout, or name a class that is not to be judged with --ignore-index",
+            "check --layout, count labels from 1 with --labels-from 1, or name a class that is"
+            " not to be judged with --ignore-index",
         )
     return labels
 

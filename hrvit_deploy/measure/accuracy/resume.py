@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from hrvit_deploy.datasets import VOID, Dataset
+from hrvit_deploy.datasets import BEFORE_FIRST, VOID, Dataset
 from hrvit_deploy.errors import ArtefactError
 from hrvit_deploy.inference.labels import Labels
 from hrvit_deploy.measure.accuracy.confusion import ConfusionMatrix
@@ -31,6 +31,7 @@ class RunningCounts:
         top5: Images whose class is among the five likeliest.
         images: How many were judged.
         turned: How many of them EXIF turned.
+        unlabelled: ``C`` predicted classes of pixels whose label lies before the first.
         whole: Whether no counting was broken off half-way.
     """
 
@@ -39,13 +40,18 @@ class RunningCounts:
         self.top5 = 0
         self.images = 0
         self.turned = 0
+        self.unlabelled = np.zeros(classes, np.int64)
         self.whole = True
 
     def add_maps(self, truths: Sequence[Labels], predicted: Sequence[Labels]) -> None:
-        """Count some images: ``H x W`` labels and the predicted ones of each."""
+        """Count some images: ``H x W`` labels, marked, and the predicted ones of each."""
         self.whole = False
+        classes = len(self.unlabelled)
         for truth, output in zip(truths, predicted, strict=True):
-            self.confusion.add(truth, output, VOID)
+            self.confusion.add(truth.clip(min=VOID), output, VOID)
+            before = output[truth == BEFORE_FIRST]
+            known = before[(before >= 0) & (before < classes)]
+            self.unlabelled += np.bincount(known, minlength=classes)
         self.images += len(truths)
         self.whole = True
 
@@ -109,6 +115,7 @@ class ResumeFile:
                 counts.confusion.undecided += stored["undecided"]
                 numbers = (int(number) for number in stored["numbers"])
                 counts.top5, counts.images, counts.turned = numbers
+                counts.unlabelled += stored["unlabelled"]
         except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
             progress.note(f"{self._path} cannot be read: starting anew")
             return RunningCounts(classes)
@@ -149,6 +156,7 @@ class ResumeFile:
                     counts=counts.confusion.counts,
                     undecided=counts.confusion.undecided,
                     numbers=np.array([counts.top5, counts.images, counts.turned]),
+                    unlabelled=counts.unlabelled,
                 )
             partial.replace(self._path)
         except OSError as error:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from hrvit_deploy.artefact import Manifest, Network
 from hrvit_deploy.classes import choose_classes
+from hrvit_deploy.datasets import VOID
 from hrvit_deploy.errors import InputError
 from hrvit_deploy.images import NamedImage, load_image, spaced
 from hrvit_deploy.inference.labels import Labels, labels_of
@@ -198,7 +199,11 @@ def _score(counts: _Tally, task: Task) -> float:
 
 
 def labelled_images(
-    data: Path, network: Network, size: ImageSize, count: int
+    data: Path,
+    network: Network,
+    size: ImageSize,
+    count: int,
+    options: EvaluateOptions | None = None,
 ) -> Iterator[Labelled]:
     """Yield so many images of a labelled set, spread evenly over it.
 
@@ -207,19 +212,27 @@ def labelled_images(
         network: What is to be judged by them.
         size: Of the network's input; label maps are brought to it, nearest.
         count: How many at most.
+        options: How labels are read; by default as their layout says.
 
     Raises:
         InputError: The labels are for another task, or of more classes.
     """
-    dataset = labelled_data(data, network)
+    options = options or EvaluateOptions()
+    dataset = labelled_data(data, network, options.layout)
+    dataset.first_label(options.labels_from)
     for sample in spaced(list(dataset.samples), count):
         image = NamedImage(sample.image.name, load_image(sample.image))
         if sample.labels is None:
             yield Labelled(image, np.array([sample.label], np.int32))
             continue
         stored = labels_for(
-            sample, image, dataset.layout, EvaluateOptions().ignore_index, network.num_classes
-        )
+            sample,
+            image,
+            dataset.layout,
+            options.ignore_index,
+            network.num_classes,
+            labels_from=options.labels_from,
+        ).clip(min=VOID)
         resized = Image.fromarray(stored).resize(
             (size.width, size.height), Image.Resampling.NEAREST
         )
