@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
+# What is done within so short a time was done before: an interrupted run goes on from it.
+AT_ONCE = 0.5
 
 
 class Step(Protocol):
@@ -80,3 +83,42 @@ def track(
             step.advance()
     finally:
         step.finish()
+
+
+class TimedStep:
+    """How far one kind of work is, and how long it will take: what a bar shows, in words."""
+
+    def __init__(
+        self, label: str, total: int | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Begin now, with nothing done."""
+        self.label, self.total = label.strip(), total
+        self.done = 0
+        self._clock = clock
+        self._since = self._started = clock()
+        self._before = 0
+
+    def advance(self, steps: int = 1) -> None:
+        """Count so many steps as done."""
+        self.done += steps
+        if self._clock() - self._started < AT_ONCE:
+            self._since, self._before = self._clock(), self.done
+
+    def describe(self) -> str:
+        """Return what is done, how many steps of how many, and the time to go."""
+        if not self.total:
+            return f"{self.label}: {duration(self._clock() - self._started)} so far"
+        told = f"{self.label}: {self.done} of {self.total}"
+        fresh = self.done - self._before
+        if fresh <= 0:
+            return f"{told}, {duration(self._clock() - self._started)} so far"
+        left = max(self.total - self.done, 0) * (self._clock() - self._since) / fresh
+        return f"{told}, about {duration(left)} to go"
+
+
+def duration(seconds: float) -> str:
+    """Write a duration as ``45 s``, ``12 min`` or ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import IntEnum
 from types import TracebackType
@@ -19,10 +21,15 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 
 from hrvit_deploy.artefact import Artefact
 from hrvit_deploy.errors import HrvitDeployError
+from hrvit_deploy.progress import TimedStep
+
+# Between two lines that say how far the work is, where nobody sees a bar.
+LOG_SECONDS = 30.0
 
 
 class Verbosity(IntEnum):
@@ -38,16 +45,20 @@ verbosity = Verbosity.USUAL
 
 
 class _Bar:
-    def __init__(self, terminal: Terminal, shown: Progress, task: TaskID, label: str) -> None:
-        self._terminal, self._label = terminal, label
+    def __init__(
+        self, terminal: Terminal, shown: Progress, task: TaskID, timed: TimedStep
+    ) -> None:
+        self._terminal, self._timed = terminal, timed
         self._shown = shown
         self._task = task
         self._started = time.monotonic()
 
     def advance(self, steps: int = 1) -> None:
+        self._timed.advance(steps)
         self._shown.advance(self._task, steps)
 
     def finish(self) -> None:
+        self._terminal.leave(self._timed)
         # Over, whatever was left: a bar that stays short looks like work going on. Steps
         # within steps have been seen, and leave.
         task = next(task for task in self._shown.tasks if task.id == self._task)
@@ -56,13 +67,20 @@ class _Bar:
         self._shown.update(self._task, total=done, completed=done, visible=not nested)
         if verbosity is Verbosity.VERBOSE:
             seconds = time.monotonic() - self._started
-            self._terminal.note(f"{self._label}: {seconds:.2f} s")
+            self._terminal.note(f"{self._timed.label}: {seconds:.2f} s")
 
 
 class Terminal:
-    """Progress bars and notes on standard error; a context manager."""
+    """Progress bars and notes on standard error; a context manager.
 
-    def __init__(self) -> None:
+    Where standard error is no terminal, a line every half minute says how far the work is.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._running: list[TimedStep] = []
+        self._closed = threading.Event()
+        self._logger: threading.Thread | None = None
         self.console = Console(stderr=True, highlight=False)
         self._warned: set[str] = set()
         self._progress = Progress(
@@ -71,6 +89,7 @@ class Terminal:
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(),
             console=self.console,
             disable=not self.console.is_terminal or verbosity is Verbosity.QUIET,
         )
@@ -79,7 +98,24 @@ class Terminal:
         # A log has no bars; steps within steps are indented, and would flood it.
         if not self.console.is_terminal and not label.startswith(" "):
             self.note(label)
-        return _Bar(self, self._progress, self._progress.add_task(label, total=total), label)
+        timed = TimedStep(label, total, self._clock)
+        self._running.append(timed)
+        return _Bar(self, self._progress, self._progress.add_task(label, total=total), timed)
+
+    def leave(self, step: TimedStep) -> None:
+        """Speak no more of a step that is over."""
+        if step in self._running:
+            self._running.remove(step)
+
+    def log(self) -> None:
+        """Print a line that says how far the work is, if any goes on."""
+        told = "; ".join(step.describe() for step in tuple(self._running))
+        if told:
+            self.note(told)
+
+    def _log_until_closed(self) -> None:
+        while not self._closed.wait(LOG_SECONDS):
+            self.log()
 
     def note(self, text: str) -> None:
         if verbosity is not Verbosity.QUIET:
@@ -94,6 +130,9 @@ class Terminal:
 
     def __enter__(self) -> Self:
         self._progress.start()
+        if not self.console.is_terminal and verbosity is not Verbosity.QUIET:
+            self._logger = threading.Thread(target=self._log_until_closed, daemon=True)
+            self._logger.start()
         return self
 
     def __exit__(
@@ -102,6 +141,9 @@ class Terminal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._closed.set()
+        if self._logger is not None:
+            self._logger.join()
         self._progress.stop()
 
 
