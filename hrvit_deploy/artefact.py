@@ -60,6 +60,7 @@ class Network:
 
     Attributes:
         variant: None for another network than HRViT, of which the graph is all there is.
+        task: None for outputs that are no scores and no labels: nothing is decided by them.
         num_classes: 0 where nobody said how many there are.
         weights: Random weights give random outputs; they measure speed and parity only.
         seed: Of random weights; unused with a checkpoint.
@@ -70,7 +71,7 @@ class Network:
     """
 
     variant: Variant | None
-    task: Task
+    task: Task | None
     num_classes: int
     weights: Weights
     seed: int = 0
@@ -85,6 +86,21 @@ class Network:
     def title(self) -> str:
         """``HRViT-b1``, or the name of another network."""
         return f"HRViT-{self.variant.name}" if self.variant else self.name
+
+    @property
+    def known_task(self) -> Task:
+        """What it decides.
+
+        Raises:
+            ArtefactError: It decides nothing that is known here.
+        """
+        if self.task is None:
+            raise ArtefactError(
+                f"{self.title} returns neither scores nor labels, and decides nothing here",
+                "verify, bench, calibrate, quantize and build-trt take it; read its outputs in"
+                " a program of your own",
+            )
+        return self.task
 
     @property
     def hrvit(self) -> Variant:
@@ -299,6 +315,7 @@ class Manifest:
     """The sidecar. See docs/reference/artefacts.md.
 
     Attributes:
+        output_format: None for outputs that are no scores and no labels.
         origin: Of a graph that another tool wrote; its descendants keep it.
     """
 
@@ -306,7 +323,7 @@ class Manifest:
     sha256: str
     network: Network
     precision: Precision
-    output_format: OutputFormat
+    output_format: OutputFormat | None
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     preparation: Preparation

@@ -155,6 +155,7 @@ def choose_classes(
     Raises:
         InputError: What was asked for cannot be read, or names another number of classes.
     """
+    _ = network.known_task
     count = network.num_classes
     if not count:
         raise InputError(

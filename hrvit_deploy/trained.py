@@ -67,7 +67,7 @@ def describe(request: NetworkSpec, size: ImageSize) -> Network:
 
 def costs_at(described: Network, size: ImageSize) -> Network:
     """Return the description of an HRViT with what it costs at that size."""
-    shape = (described.hrvit, described.task, described.num_classes)
+    shape = (described.hrvit, described.known_task, described.num_classes)
     channels = described.in_channels
     network = torch_network.build_on_meta(*shape, channels)
     return replace(
@@ -97,7 +97,7 @@ def _about(request: NetworkSpec) -> Network:
 def _rebuild(described: Network) -> torch_network.Network:
     # Built without values, since it gets new ones.
     network = torch_network.build_on_meta(
-        described.hrvit, described.task, described.num_classes, described.in_channels
+        described.hrvit, described.known_task, described.num_classes, described.in_channels
     ).to_empty(device="cpu")
     torch_network.set_random_weights(network, described.seed)
     return network
@@ -142,7 +142,7 @@ def find_again(manifest: Manifest, checkpoint: str = "") -> torch_network.Networ
     return load_network(
         read_checkpoint(path),
         variant,
-        described.task,
+        described.known_task,
         described.num_classes,
         described.in_channels,
     )

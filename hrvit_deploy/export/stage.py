@@ -64,7 +64,7 @@ class Subject:
         """Describe the input and the output of the graph in float32."""
         network = self.described
         return input_info(self.preparation, options.batch), output_info(
-            network.task,
+            network.known_task,
             options.output_format,
             network.num_classes,
             options.size,

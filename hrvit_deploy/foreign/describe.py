@@ -119,20 +119,37 @@ def _size(path: Path, sides: Sequence[int | None], size: ImageSize | None) -> Im
     return ImageSize(height, width)
 
 
-def output_name(path: Path, model: ModelProto) -> str:
-    """Return the name of the one output.
+def output_names(path: Path, model: ModelProto, chosen: str = "") -> tuple[str, ...]:
+    """Return the names of all outputs, the one that is used first.
+
+    Args:
+        path: Of the graph, to name it.
+        model: The graph.
+        chosen: The one that is used; empty for the first.
 
     Raises:
-        ArtefactError: There are several.
+        ArtefactError: There is none, or none of that name.
     """
-    outputs = model.graph.output
-    if len(outputs) != 1:
-        names = ", ".join(info.name for info in outputs) or "nothing"
+    names = [str(info.name) for info in model.graph.output]
+    if not names:
+        raise ArtefactError(f"{path} returns nothing", "export the network again")
+    if chosen and chosen not in names:
         raise ArtefactError(
-            f"{path} returns {len(outputs)} outputs: {names}",
-            "keep the one that is used with onnx.utils.extract_model",
+            f"{path} returns no {chosen!r}", f"take one of {', '.join(names)} with --output"
         )
-    return str(outputs[0].name)
+    first = chosen or names[0]
+    return (first, *(name for name in names if name != first))
+
+
+def stated_outputs(model: ModelProto, names: Iterable[str]) -> tuple[TensorInfo, ...]:
+    """Describe outputs as the graph itself states them, of those names."""
+    infos = {info.name: info for info in model.graph.output}
+    return tuple(
+        TensorInfo(
+            name, tuple(dim or "?" for dim in _dims(infos[name])), _dtype(infos[name]), ""
+        )
+        for name in names
+    )
 
 
 @dataclass(frozen=True)
@@ -141,36 +158,33 @@ class ImageOutput:
 
     Attributes:
         info: Its name, shape and type.
-        format: Scores, probabilities or labels.
-        task: What it decides.
-        classes: How many scores there are; 0 for labels.
+        format: Scores, probabilities or labels; None for anything else.
+        task: What it decides; None for nothing that is known here.
+        classes: How many scores there are; 0 for labels and anything else.
     """
 
     info: TensorInfo
-    format: OutputFormat
-    task: Task
-    classes: int
+    format: OutputFormat | None = None
+    task: Task | None = None
+    classes: int = 0
 
 
 def image_output(
-    path: Path, name: str, array: NDArray[Any], size: ImageSize, batch: int | str
+    name: str, array: NDArray[Any], size: ImageSize, batch: int | str
 ) -> ImageOutput:
     """Describe an output that a run returned for one image.
 
     Args:
-        path: Of the graph, to name it.
         name: Of the output.
-        array: What it was: scores ``1 x C`` or ``1 x C x H x W``, or labels ``1 x H x W``.
+        array: What it was: scores ``1 x C`` or ``1 x C x H x W``, labels ``1 x H x W``, or
+            anything else.
         size: Of the input, in pixels.
         batch: Of the input, or what stands for a dynamic one.
-
-    Raises:
-        ArtefactError: It is none of these.
     """
     shape, dtype = array.shape, array.dtype.name
     info = TensorInfo(name, (batch, *shape[1:]), dtype, LAYOUTS.get(len(shape), ""))
     if dtype in LABELS and shape[1:] == size:
-        return ImageOutput(info, OutputFormat.CLASSMAP, Task.SEGMENT, 0)
+        return ImageOutput(info, OutputFormat.CLASSMAP, Task.SEGMENT)
     if dtype in FLOATS and len(shape) == 2 and shape[1] > 1:
         summed = _are_probabilities(array)
         kind = OutputFormat.PROBABILITIES if summed else OutputFormat.LOGITS
@@ -181,11 +195,7 @@ def image_output(
     }
     if dtype in FLOATS and len(shape) == 4 and shape[1] > 1 and shape[2:] in formats:
         return ImageOutput(info, formats[shape[2:]], Task.SEGMENT, shape[1])
-    raise ArtefactError(
-        f"{path} returns {name}: {dtype} {' x '.join(map(str, shape))} for an image of {size}",
-        "a sidecar can say scores of two classes or more, 1 x C or 1 x C x H x W at the whole"
-        " size or a quarter of it, or labels, 1 x H x W: export the network so",
-    )
+    return ImageOutput(info)
 
 
 def _are_probabilities(scores: NDArray[Any]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hrvit_deploy.errors import InputError
 from hrvit_deploy.options import ImageSize, OutputFormat
 from hrvit_deploy.standalone import postprocess
 from hrvit_deploy.standalone.resample import enlarge
@@ -17,7 +18,9 @@ Labels = postprocess.Labels
 UNDECIDED = postprocess.UNDECIDED
 
 
-def labels_of(output: NDArray[Any], output_format: OutputFormat, size: ImageSize) -> Labels:
+def labels_of(
+    output: NDArray[Any], output_format: OutputFormat | None, size: ImageSize
+) -> Labels:
     """Return the winning class of each image or pixel.
 
     Args:
@@ -28,7 +31,14 @@ def labels_of(output: NDArray[Any], output_format: OutputFormat, size: ImageSize
 
     Returns:
         ``B`` or ``B x H x W`` class indices; -1 where a score is NaN or infinite.
+
+    Raises:
+        InputError: The output is neither scores nor labels.
     """
+    if output_format is None:
+        raise InputError(
+            "the output is neither scores nor labels", "compare it in numbers alone"
+        )
     if output_format is OutputFormat.CLASSMAP:
         return output.astype(np.int32)
     scores = output if output.dtype in (np.float32, np.float64) else output.astype(np.float32)

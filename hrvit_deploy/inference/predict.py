@@ -127,7 +127,7 @@ def predict_images(
         UsageError: The network judges whole images, and windows are asked for.
     """
     network = artefact.manifest.network
-    options.fit.check_task(network.task)
+    options.fit.check_task(network.known_task)
     if network.task is Task.SEGMENT:
         require_writable(options.out)
     beside = next((path for path in images if path.is_dir()), None)
@@ -137,7 +137,9 @@ def predict_images(
         for note in notes_on(folder):
             progress.warn(note)
     with open_prepared(RunnerSpec(artefact, run)) as prepared:
-        return predict(prepared, network.task, classes, pictures, options, progress=progress)
+        return predict(
+            prepared, network.known_task, classes, pictures, options, progress=progress
+        )
 
 
 def predict(

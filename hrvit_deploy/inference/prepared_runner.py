@@ -26,7 +26,7 @@ class PreparedRunner:
     Attributes:
         runner: Open, and left open.
         preparation: How an image becomes the input.
-        output_format: What the network returns.
+        output_format: What the network returns; None for neither scores nor labels.
         input: Name of the input.
         input_dtype: NumPy type of the input, where that is floating.
         output: Name of the output that is read.
@@ -37,7 +37,7 @@ class PreparedRunner:
 
     runner: Runner
     preparation: Preparation
-    output_format: OutputFormat
+    output_format: OutputFormat | None
     input: str = "image"
     input_dtype: str = "float32"
     output: str = "logits"
@@ -74,7 +74,7 @@ class PreparedRunner:
             prepared += prepared[-1:] * (size - len(group))
             outputs = self.runner.run({self.input: stack(prepared)})
             output = outputs.get(self.output)
-            if output is None or len(output) != size:
+            if output is None or not output.ndim or len(output) != size:
                 raise RunnerError(
                     f"{self.runner.name} returned no {self.output!r} of {size} images",
                     f"it returned {', '.join(outputs)}; export or build the artefact again",

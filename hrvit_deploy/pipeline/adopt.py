@@ -19,7 +19,6 @@ from hrvit_deploy.artefact import (
     Origin,
     Parity,
     Preparation,
-    TensorInfo,
     Weights,
     sha256_of,
 )
@@ -29,8 +28,6 @@ from hrvit_deploy.foreign.place import choose_place
 from hrvit_deploy.foreign.read import MICROSOFT, external_names, nodes_of, read_graph
 from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.options import (
-    OutputFormat,
-    Task,
     check_output,
     check_size,
 )
@@ -42,6 +39,9 @@ from hrvit_deploy.version import VERSION
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+# Of the decisions: a graph that errs by chance does not reach it.
+SAME_DECISIONS = 0.99
 
 
 def adopt(path: Path, request: AdoptRequest, progress: Progress) -> Artefact:
@@ -83,13 +83,18 @@ def require(path: Path, parity: Parity) -> None:
     Raises:
         GateError: It does not; with the figures.
     """
-    if not parity.passed:
-        raise GateError(
-            f"{path} does not answer as {parity.reference} does on {parity.images} images:"
-            f" {parity.note}; cosine {parity.cosine:.6f}, agreement {parity.agreement:.4f}",
-            "nothing was written: check that it is that network, its weights, its size and"
-            " what its images are normalised by",
-        )
+    if parity.passed:
+        return
+    softened = parity.agreement > SAME_DECISIONS and parity.note
+    raise GateError(
+        f"{path} does not answer as {parity.reference} does on {parity.images} images:"
+        f" {parity.note}; cosine {parity.cosine:.6f}, agreement {parity.agreement:.4f}",
+        "nothing was written: it decides alike, so it may end in a softmax or scale its scores;"
+        " export it without"
+        if softened
+        else "nothing was written: check that it is that network, its weights, its size and"
+        " what its images are normalised by",
+    )
 
 
 def _describe(
@@ -111,88 +116,83 @@ def _describe(
     others = sorted({node.domain for node in nodes_of(model) if MICROSOFT in node.domain})
     if others:
         progress.note(f"it has operators of {', '.join(others)}: only onnxruntime runs it")
-    output = _run(path, model, taken, preparation, request.images)
+    named = describe.output_names(path, model, request.output)
+    bare = Artefact(path, _bare_manifest(path, model, taken, preparation, named))
+    output = _run(bare, request.images)
     network = known.network_at(taken.size) or _unknown(path, model, output, request)
     _check_fits(path, output, network)
-    manifest = _manifest(path, model, network, taken.info, preparation)
-    origin = Origin(
-        path.name, describe.producer_of(model), known.compared_with, known.compared_sha256
+    if len(named) > 1:
+        progress.note(f"of its outputs {named[0]} is used, and not {', '.join(named[1:])}")
+    if output.task is None:
+        progress.note(
+            f"{named[0]} is neither scores nor labels: it is compared in numbers, and what it"
+            " means is not judged"
+        )
+    producer = describe.producer_of(model)
+    manifest = replace(
+        bare.manifest,
+        network=network,
+        output_format=output.format,
+        outputs=(output.info, *bare.manifest.outputs[1:]),
+        sources=known.sources,
+        origin=Origin(path.name, producer, known.compared_with, known.compared_sha256),
     )
-    return Artefact(
-        path,
-        replace(
-            manifest,
-            output_format=output.format,
-            outputs=(output.info,),
-            sources=known.sources,
-            origin=origin,
-        ),
-    )
+    return Artefact(path, manifest)
 
 
-def _manifest(
+def _bare_manifest(
     path: Path,
     model: ModelProto,
-    network: Network,
-    taken: TensorInfo,
+    taken: describe.ImageInput,
     preparation: Preparation,
+    outputs: tuple[str, ...],
 ) -> Manifest:
-    """Return a sidecar that says nothing yet of the output but its name."""
+    """Return what the graph says itself: enough to run it, and nothing of what it means."""
     producer = describe.producer_of(model)
     precision, quantization = describe.precision_of(model)
     graph = describe.describe(path, model, f"as {producer or 'another tool'} wrote it")
-    name = describe.output_name(path, model)
     return Manifest(
         kind=Kind.ONNX,
         sha256=sha256_of(path),
-        network=network,
+        network=Network(None, None, 0, Weights.UNKNOWN, name=path.stem),
         precision=precision,
-        output_format=OutputFormat.LOGITS,
-        inputs=(taken,),
-        outputs=(TensorInfo(name, (taken.shape[0],), "float32", ""),),
+        output_format=None,
+        inputs=(taken.info,),
+        outputs=describe.stated_outputs(model, outputs),
         preparation=preparation,
         versions={"hrvit-deploy": VERSION},
-        options={"precision": precision, "opset": graph.opset, "batch": taken.batch},
+        options={"precision": precision, "opset": graph.opset, "batch": taken.info.batch},
         graph=graph,
         quantization=quantization,
     )
 
 
-def _run(
-    path: Path,
-    model: ModelProto,
-    taken: describe.ImageInput,
-    preparation: Preparation,
-    images: ImageSource,
-) -> describe.ImageOutput:
+def _run(artefact: Artefact, images: ImageSource) -> describe.ImageOutput:
     """Run the graph on one image: shapes that a graph states may be open, or wrong."""
     from hrvit_deploy.inference.open import open_prepared
     from hrvit_deploy.inference.prepared_runner import DYNAMIC_BATCH
 
-    nothing = Network(None, Task.SEGMENT, 0, Weights.UNKNOWN, name=path.stem)
-    artefact = Artefact(path, _manifest(path, model, nothing, taken.info, preparation))
-    image = next(replace(images, limit=1).open(taken.size), None)
+    taken, size = artefact.manifest.inputs[0], artefact.manifest.preparation.size
+    image = next(replace(images, limit=1).open(size), None)
     if image is None:
         raise InputError("there is no image to run it on", "give a folder with --images DIR")
-    batch = taken.info.batch or DYNAMIC_BATCH
-    with open_prepared(RunnerSpec(artefact), batch=batch) as prepared:
+    with open_prepared(RunnerSpec(artefact), batch=taken.batch or DYNAMIC_BATCH) as prepared:
         (array,) = prepared.outputs([image])
-    name = artefact.manifest.outputs[0].name
-    return describe.image_output(path, name, array, taken.size, taken.info.shape[0])
+    return describe.image_output(prepared.output, array, size, taken.shape[0])
 
 
 def _unknown(
     path: Path, model: ModelProto, output: describe.ImageOutput, request: AdoptRequest
 ) -> Network:
     """Describe another network by its graph and what the user says of it."""
-    classes = output.classes or request.num_classes or len(request.class_names)
-    for what, count in (
-        ("--num-classes", request.num_classes or classes),
-        ("--classes", len(request.class_names) or classes),
-    ):
-        if count != classes:
+    said = {"--num-classes": request.num_classes, "--classes": len(request.class_names)}
+    given = [count for count in said.values() if count]
+    classes = output.classes or (given[0] if output.task and given else 0)
+    for option, count in said.items():
+        if count and count != classes:
             raise UsageError(
-                f"{path.name} returns {classes} scores, and {what} says {count} classes",
+                f"{path.name} returns {classes or 'no'} scores, and {option} says {count}"
+                " classes",
                 "give as many as it was trained on, in the order of the scores",
             )
     return Network(
@@ -208,17 +208,18 @@ def _unknown(
 
 def _check_fits(path: Path, output: describe.ImageOutput, network: Network) -> None:
     """Refuse a graph that returns something else than its network does."""
+    shape = " x ".join(map(str, output.info.shape))
+    returned = f"{path} returns {output.info.name}: {output.info.dtype} {shape}"
     if output.task is not network.task:
         raise ArtefactError(
-            f"{path} {output.task}s by its outputs, and {network.title} is one to"
-            f" {network.task}",
-            "compare it with the network it was made from",
+            f"{returned}, which a network to {network.task} does not",
+            "export it with scores, at the whole size or a quarter of it, or with labels"
+            " B x H x W; --output NAME takes another of its outputs",
         )
     if output.classes and output.classes != network.num_classes:
         raise ArtefactError(
-            f"{path} returns {output.classes} scores, and {network.title} tells"
-            f" {network.num_classes} classes apart",
+            f"{returned}, and {network.title} tells {network.num_classes} classes apart",
             "compare it with the network it was made from",
         )
-    if network.variant is not None:
-        check_output(network.task, output.format, network.num_classes)
+    if network.variant is not None and output.format is not None:
+        check_output(network.known_task, output.format, network.num_classes)

@@ -34,6 +34,7 @@ class AdoptRequest:
             artefact's, or ImageNet's.
         std: Their standard deviation, likewise.
         num_classes: Of another network that returns labels; None for the number of scores.
+        output: Name of the output that is used; empty for the first.
         class_names: In the order of the scores; empty where nobody says them.
         images: To compare on.
         folder: Where the graph is copied to; None to leave it in its place.
@@ -45,6 +46,7 @@ class AdoptRequest:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     num_classes: int | None = None
+    output: str = ""
     class_names: tuple[str, ...] = ()
     images: ImageSource = field(default_factory=ImageSource)
     folder: Path | None = None

@@ -89,7 +89,7 @@ def export(
     rewrites = choose(options.without, options.extra, target=options.target)
     trained = trained.at(options.size)
     described = trained.described
-    check_output(described.task, options.output_format, described.num_classes)
+    check_output(described.known_task, options.output_format, described.num_classes)
     preparation = Preparation(
         options.size, options.input_format, mean=options.mean, std=options.std
     )

@@ -25,4 +25,6 @@ def reference_network(manifest: Manifest, checkpoint: str = "") -> Signed:
     """
     preparation = replace(manifest.preparation, format=InputFormat.FLOAT_NCHW)
     network = find_again(manifest, checkpoint)
+    # Whatever was exported from PyTorch returns one of them.
+    assert manifest.output_format is not None
     return Signed(network, preparation, manifest.output_format).eval()

@@ -20,7 +20,7 @@ from support.foreign_exports import (
     rewritten,
     with_labels,
 )
-from support.graph_making import Value, floats, make_graph
+from support.graph_making import Arrays, Value, floats, make_graph
 from support.networks import tiny
 
 import hrvit_deploy
@@ -227,12 +227,17 @@ def test_labels_without_classes_predict_nothing(run: Run, here: Path, photos: Pa
 FLOAT, UINT8, INT64 = int(TensorProto.FLOAT), int(TensorProto.UINT8), int(TensorProto.INT64)
 
 
+WEIGHTS: Arrays = {
+    "w": floats(1, 3, 1, 1),
+    "v": floats(4, 3, 1, 1),
+    "boxed": np.array([1, -1, 4], np.int64),
+}
+
+
 def graph_of(
     taken: Value, *operators: onnx.NodeProto, returned: list[Value]
 ) -> onnx.ModelProto:
-    return make_graph(
-        operators, taken, returned, {"w": floats(1, 3, 1, 1), "v": floats(4, 3, 1, 1)}
-    )
+    return make_graph(operators, taken, returned, WEIGHTS)
 
 
 IMAGE = Value("image", (1, 3, 32, 32))
@@ -248,23 +253,6 @@ OTHERS = {
         helper.make_node("Cast", ["image"], ["out"], to=FLOAT),
         returned=[Value("out", (1, 3, 32, 32))],
     ),
-    "returns 2 outputs: scores, more": graph_of(
-        IMAGE,
-        SCORES,
-        helper.make_node("Relu", ["scores"], ["more"]),
-        returned=[Value("scores", (1, 4, 32, 32)), Value("more", (1, 4, 32, 32))],
-    ),
-    "returns labels: int64 1 x 1 x 32 x 32": graph_of(
-        IMAGE,
-        SCORES,
-        helper.make_node("ArgMax", ["scores"], ["labels"], axis=1),
-        returned=[Value("labels", (1, 1, 32, 32), INT64)],
-    ),
-    "returns one: float32 1 x 1 x 32 x 32": graph_of(
-        IMAGE,
-        helper.make_node("Conv", ["image", "w"], ["one"]),
-        returned=[Value("one", (1, 1, 32, 32))],
-    ),
 }
 
 
@@ -276,6 +264,78 @@ def test_what_a_sidecar_cannot_say_is_refused(run: Run, folder: Path, words: str
     assert words in refused.err
     assert refused.err.count("error:") == 1
     assert not (folder / "net.json").exists()
+
+
+RAW = {
+    "labels": graph_of(
+        IMAGE,
+        SCORES,
+        helper.make_node("ArgMax", ["scores"], ["labels"], axis=1),
+        returned=[Value("labels", (1, 1, 32, 32), INT64)],
+    ),
+    "one": graph_of(
+        IMAGE,
+        helper.make_node("Conv", ["image", "w"], ["one"]),
+        returned=[Value("one", (1, 1, 32, 32))],
+    ),
+    "boxes": graph_of(
+        IMAGE,
+        SCORES,
+        helper.make_node("Reshape", ["scores", "boxed"], ["boxes"]),
+        returned=[Value("boxes", (1, 1024, 4))],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_outputs_of_another_kind_are_compared_in_numbers(
+    run: Run, folder: Path, name: str
+) -> None:
+    onnx.save(RAW[name], folder / "net.onnx")
+    ran = run("adopt", "net.onnx", "--mean", "0,0,0", "--std", "255,255,255")
+    assert ran.code == 0, ran.err
+    assert f"{name} is neither scores nor labels" in ran.err
+    verified = run("verify", "net.onnx", "--json")
+    assert verified.code == 0, verified.err
+    assert "agreement" not in verified.json["gates"]
+    assert verified.json["images"] == 8
+    for command in (("predict", "net.onnx", "."), ("embed", "net.onnx", "--as", "python")):
+        refused = run(*command)
+        assert refused.code == 1
+        assert "neither scores nor labels" in refused.err
+    assert "decide nothing known" in run("inspect", "net.onnx").out
+
+
+def test_an_hrvit_returns_scores_or_labels(run: Run, here: Path) -> None:
+    model = onnx.load(here / "labels.onnx")
+    (keeps,) = (a for a in model.graph.node[-1].attribute if a.name == "keepdims")
+    keeps.i = 1
+    one = onnx.TensorShapeProto.Dimension(dim_value=1)
+    model.graph.output[0].type.tensor_type.shape.dim.insert(1, one)
+    onnx.save(model, here / "labels.onnx")
+    refused = run("adopt", "labels.onnx", *BY_WEIGHTS)
+    assert refused.code == 1
+    assert "int64 1 x 1 x 64 x 96, which a network to segment does not" in refused.err
+
+
+def test_one_of_several_outputs_is_used(run: Run, folder: Path) -> None:
+    both = graph_of(
+        IMAGE,
+        SCORES,
+        helper.make_node("Relu", ["scores"], ["more"]),
+        returned=[Value("scores", (1, 4, 32, 32)), Value("more", (1, 4, 32, 32))],
+    )
+    onnx.save(both, folder / "net.onnx")
+    ran = run("adopt", "net.onnx")
+    assert "of its outputs scores is used, and not more" in ran.err
+    ran = run("adopt", "net.onnx", "--output", "more")
+    assert ran.code == 0, ran.err
+    outputs = open_artefact(folder / "net.onnx").manifest.outputs
+    assert [info.name for info in outputs] == ["more", "scores"]
+    assert run("verify", "net.onnx").code == 0
+    refused = run("adopt", "net.onnx", "--output", "less")
+    assert refused.code == 1
+    assert "take one of scores, more" in refused.err
 
 
 def test_nothing_of_others_is_overwritten(run: Run, here: Path) -> None:

@@ -71,6 +71,14 @@ def adopt(
             show_default="the graph's",
         ),
     ] = None,
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            help="Name of the output that is used, of a graph with several.",
+            show_default="the first",
+        ),
+    ] = "",
     mean: arg.Mean = None,
     std: arg.Std = None,
     images: arg.ImageFolder = None,
@@ -98,6 +106,7 @@ def adopt(
             mean=parse_channels(mean) if mean else None,
             std=parse_channels(std) if std else None,
             num_classes=num_classes,
+            output=output,
             class_names=named_classes(classes).names if classes else (),
             images=ImageSource(images, samples),
             folder=out,

@@ -78,7 +78,7 @@ def export(
     with Terminal() as terminal:
         trained = stages.load(spec, terminal)
         if not size:
-            options = replace(options, size=DEFAULT_SIZE[trained.described.task])
+            options = replace(options, size=DEFAULT_SIZE[trained.described.known_task])
         artefact = stages.export(trained, options, out, ImageSource(images, samples), terminal)
     tables.print_artefact(artefact, as_json=as_json)
     exit_on_failed_parity(artefact)

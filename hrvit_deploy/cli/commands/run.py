@@ -74,7 +74,7 @@ def run(
         result = run_pipeline(
             trained,
             ExportOptions(
-                size=parse_size(size) if size else DEFAULT_SIZE[trained.described.task]
+                size=parse_size(size) if size else DEFAULT_SIZE[trained.described.known_task]
             ),
             BuildOptions(precision, backend),
             BenchOptions(rounds=rounds),

@@ -71,8 +71,7 @@ def describe_artefact(artefact: Artefact) -> dict[str, str]:
     described = manifest.network
     rows = {
         "written": f"{artefact.path} ({human_bytes(artefact.path.stat().st_size)})",
-        "network": f"{described.title} to {described.task}"
-        f" {described.num_classes} classes, {described.weights} weights",
+        "network": describe_network(described),
         "precision": str(manifest.precision),
     }
     if manifest.origin is not None:
@@ -144,6 +143,14 @@ def print_parity(artefact: Artefact, *, as_json: bool) -> None:
         print_json({"artefact": artefact.path, **plain(measured)})
     else:
         printer().print(facts({"artefact": str(artefact.path), **describe_parity(measured)}))
+
+
+def describe_network(network: Network) -> str:
+    """Return ``HRViT-b1 to segment 150 classes, checkpoint weights``."""
+    if network.task is None:
+        return f"{network.title}, {network.weights} weights; its outputs decide nothing known"
+    count = network.num_classes or "an unknown number of"
+    return f"{network.title} to {network.task} {count} classes, {network.weights} weights"
 
 
 def describe_origin(origin: Origin) -> dict[str, str]:
@@ -331,8 +338,7 @@ def print_description(artefact: Description) -> None:
     rows = {
         "artefact": f"{artefact.path}"
         f" ({human_bytes(artefact.file_bytes + artefact.external_bytes)})",
-        "network": f"{network.title} to {network.task} {network.num_classes}"
-        f" classes, {network.weights} weights",
+        "network": describe_network(network),
         "costs": describe_costs(network),
         "precision": artefact.precision,
     }

@@ -90,7 +90,7 @@ def _readme(artefact: Artefact, model: Path) -> str:
     about = {
         "model": model.as_posix(),
         "network": network.title,
-        "task": TASKS[network.task],
+        "task": TASKS[network.known_task],
         "method": str(network.task),
         "precision": str(artefact.manifest.precision),
     }

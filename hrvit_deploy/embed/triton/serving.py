@@ -122,7 +122,7 @@ class Serving:
     @property
     def task(self) -> Task:
         """Return the task of the network."""
-        return self.manifest.network.task
+        return self.manifest.network.known_task
 
     @property
     def postprocesses(self) -> bool:

@@ -85,7 +85,7 @@ def load(
         allow_host_code=allow_host_code,
     )
     fit = fit or FitOptions()
-    fit.check_task(artefact.manifest.network.task)
+    fit.check_task(artefact.manifest.network.known_task)
     named = choose_classes(artefact.manifest.network, classes)
     limits = batch_limits(artefact.manifest, largest_batch)
     return Session(
@@ -116,7 +116,7 @@ class Session(Closing):
         """Take an open runner; :func:`load` makes one."""
         self.name, self.settings = runner.name, runner.settings
         self.manifest, self.classes = manifest, classes
-        self.task, self.batch = manifest.network.task, manifest.inputs[0].batch
+        self.task, self.batch = manifest.network.known_task, manifest.inputs[0].batch
         self._runner, self._fit, self._most = runner, fit, limits.most
         self._prepared = replace(
             PreparedRunner.of(manifest, runner), batch=limits.most, least_batch=limits.least

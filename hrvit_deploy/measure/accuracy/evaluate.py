@@ -167,11 +167,11 @@ def labelled_data(data: Path, network: Network, layout: Layout = Layout.AUTO) ->
         InputError: It is laid out in no known way, for another task, or has more classes.
     """
     dataset = find_dataset(data, layout)
-    if dataset.task is not network.task:
+    if dataset.task is not network.known_task:
         raise InputError(
             f"{data} is laid out as {dataset.layout}, to {dataset.task}, and the network is"
-            f" one to {network.task}",
-            f"give labelled data to {network.task} with",
+            f" one to {network.known_task}",
+            f"give labelled data to {network.known_task} with",
         )
     check_classes(dataset, network.num_classes)
     return dataset

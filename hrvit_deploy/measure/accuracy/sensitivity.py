@@ -149,7 +149,7 @@ def measure_sensitivity(
         step.finish()
     if not count:
         raise InputError("there is no image to measure on", "give a folder with --images DIR")
-    task = manifest.network.task
+    task = manifest.network.known_task
     if not labelled:
         return Sensitivity(_ranked(products, tallies, None), count)
     return Sensitivity(

@@ -140,6 +140,9 @@ def compare_scores(
         "cosine": gates.cosine,
         "agreement": gates.agreement,
     }
+    if not agreement.count:
+        # Outputs that are neither scores nor labels decide nothing.
+        del limits["agreement"]
     measured = {
         "max_abs": errors.max_abs,
         "mean_abs": errors.mean_abs,

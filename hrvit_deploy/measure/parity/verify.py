@@ -86,7 +86,8 @@ def _compare(
     for image, (theirs, ours) in zip(images, pairs, strict=True):
         if errors is not None:
             errors.add(image.name, ours, theirs)
-        agreement.add(_labels(candidate, ours), _labels(reference, theirs))
+        if None not in (candidate.output_format, reference.output_format):
+            agreement.add(_labels(candidate, ours), _labels(reference, theirs))
 
 
 def _can_subtract(candidate: PreparedRunner, reference: PreparedRunner) -> bool:
