@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from hrvit_deploy.encoding import encode_json
 from hrvit_deploy.errors import ArtefactError, UsageError
 from hrvit_deploy.model.variants import Variant
 from hrvit_deploy.normalisation import check_scale
@@ -375,7 +376,7 @@ def sha256_of(path: Path) -> str:
 
 def plain(value: Any) -> Any:
     """Convert dataclasses, enums, tuples and paths to the JSON types they are read back as."""
-    return msgspec.json.decode(msgspec.json.encode(value, enc_hook=str))
+    return msgspec.json.decode(encode_json(value))
 
 
 @contextmanager
@@ -428,7 +429,7 @@ def write_sidecar(path: Path, manifest: Manifest) -> None:
     """Write ``path``'s sidecar, whole or not at all."""
     sidecar = sidecar_of(path)
     partial = sidecar.with_name(f".{sidecar.name}.partial")
-    encoded = msgspec.json.format(msgspec.json.encode(manifest, enc_hook=str), indent=2)
+    encoded = msgspec.json.format(encode_json(manifest), indent=2)
     try:
         partial.write_bytes(encoded + b"\n")
         partial.replace(sidecar)

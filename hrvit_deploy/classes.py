@@ -12,6 +12,7 @@ from pathlib import Path
 from hrvit_deploy.artefact import Network
 from hrvit_deploy.errors import InputError
 from hrvit_deploy.options import Task
+from hrvit_deploy.standalone.names import printable
 
 Colour = tuple[int, int, int]
 
@@ -49,10 +50,10 @@ def class_set(names: Iterable[str], colours: Iterable[Colour | None] = ()) -> Cl
     """Make a set of names with the colours given, and with others where none is.
 
     A background without a colour is clear. A name that comes again gets its number in
-    brackets: ImageNet has two cranes.
+    brackets: ImageNet has two cranes. Controls in names are escaped.
     """
     distinct: dict[str, None] = {}
-    for name in names:
+    for name in map(printable, names):
         chosen, count = name, 1
         while chosen in distinct:
             count += 1

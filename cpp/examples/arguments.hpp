@@ -23,9 +23,10 @@ constexpr auto usage =
     R"(usage: hrvit_infer MODEL IMAGE... [options]
 
 Runs MODEL (.onnx or .plan, its .json beside it) on JPEG and PNG images. A segmenter's
-answers are drawn into NAME-overlay.png; a classifier's five likeliest classes are printed.
+answers are drawn into NAME-overlay.png and written to NAME-labels.png, whose values are
+class indices; a classifier's five likeliest classes are printed.
 
-  --out DIR         where overlays go (predictions)
+  --out DIR         where pictures go (predictions)
   --repeat N        times each image is answered, for the latency (10)
   --threads N       cores for all runs together, on a CPU (all that may be used)
   --parallel N      runs at once, each asked for by a thread of its own (1)

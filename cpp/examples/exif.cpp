@@ -11,6 +11,25 @@ namespace {
 constexpr std::uint32_t orientation_tag = 0x0112;
 constexpr std::size_t entry_size = 12;
 
+constexpr std::size_t value_size = 4;
+
+/// Bytes of a value of that type; 0 for those that are no whole numbers.
+constexpr std::size_t bytes_of(std::uint32_t type) {
+    switch (type) {
+        case 1:  // BYTE
+        case 6:  // SBYTE
+            return 1;
+        case 3:  // SHORT
+        case 8:  // SSHORT
+            return 2;
+        case 4:  // LONG
+        case 9:  // SLONG
+            return 4;
+        default:
+            return 0;
+    }
+}
+
 /// Whether rows and columns change places, and which of them then run backwards.
 struct Turn {
     bool swapped = false;
@@ -59,7 +78,11 @@ int orientation_in(const std::uint8_t* tiff, std::size_t size) {
     for (std::size_t i = 0; i < entries; ++i) {
         const std::size_t entry = directory + 2 + (i * entry_size);
         if (data.number(entry, 2) == orientation_tag) {
-            const std::uint32_t value = data.number(entry + 8, 2);
+            const std::size_t bytes = bytes_of(data.number(entry + 2, 2));
+            const std::size_t all = bytes * data.number(entry + 4, 4);
+            // Others lie elsewhere.
+            const bool held = all > 0 && all <= value_size;
+            const std::uint32_t value = held ? data.number(entry + 8, bytes) : 1;
             return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
         }
     }

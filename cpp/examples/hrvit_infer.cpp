@@ -1,4 +1,4 @@
-/// Overlays and latencies of a model on a few images: a whole program around hrvit::Session.
+/// Overlays, label maps and latencies of a model on a few images: a whole program around hrvit::Session.
 #include <atomic>
 #include <chrono>
 #include <exception>
@@ -21,13 +21,14 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-/// An image to answer, and where its overlay goes.
+/// An image to answer, and where its overlay and its label map go.
 struct Job {
     fs::path image;
     fs::path overlay;
+    fs::path labels;
 };
 
-/// No two overlays share a name.
+/// No two images share a name.
 std::vector<Job> jobs_for(const Arguments& arguments) {
     std::vector<Job> jobs;
     std::set<std::string> taken;
@@ -37,7 +38,8 @@ std::vector<Job> jobs_for(const Arguments& arguments) {
         for (int count = 2; !taken.insert(name).second; ++count) {
             name = stem + "-" + std::to_string(count);
         }
-        jobs.push_back({image, arguments.out / (name + "-overlay.png")});
+        jobs.push_back({image, arguments.out / (name + "-overlay.png"),
+                        arguments.out / (name + "-labels.png")});
     }
     return jobs;
 }
@@ -54,7 +56,7 @@ class Work {
                 answer(jobs_[i]);
             } catch (const hrvit::Error& error) {
                 const std::lock_guard lock(printing_);
-                std::cerr << "error: " << error.what() << '\n';
+                std::cerr << "error: " << hrvit::printable(error.what()) << '\n';
                 ++failed_;
             }
         }
@@ -86,14 +88,15 @@ class Work {
         if (session_.manifest().task == hrvit::Task::Segment) {
             const auto labels = timed([&] { return session_.segment(picture.view()); });
             write_png(draw_overlay(picture, labels, session_.classes()), job.overlay);
-            line += " -> " + job.overlay.string() + ": " +
+            write_labels(labels, session_.classes(), job.labels);
+            line += " -> " + job.overlay.string() + ", " + job.labels.string() + ": " +
                     listed(shares_of(labels, session_.classes()));
         } else {
             const auto shares = timed([&] { return session_.classify(picture.view()); });
             line += ": " + listed(likeliest(shares, session_.classes()));
         }
         const std::lock_guard lock(printing_);
-        std::cout << line << '\n';
+        std::cout << hrvit::printable(line) << '\n';
     }
 
     const hrvit::Session& session_;
@@ -148,10 +151,10 @@ int run(const std::vector<std::string>& words) {
         }
         return answer_all(*arguments);
     } catch (const hrvit::UsageError& error) {
-        std::cerr << "error: " << error.what() << '\n';
+        std::cerr << "error: " << hrvit::printable(error.what()) << '\n';
         return 2;
     } catch (const std::exception& error) {
-        std::cerr << "error: " << error.what() << '\n';
+        std::cerr << "error: " << hrvit::printable(error.what()) << '\n';
         return 1;
     }
 }

@@ -22,4 +22,11 @@ namespace infer {
 /// Write a PNG, whole or not at all; hrvit::InputError if nothing can be written there.
 void write_png(const hrvit::Image& image, const std::filesystem::path& path);
 
+/// Write a PNG whose values are class indices, as `write_png` does.
+///
+/// Up to 255 classes it has their colours for a palette, and 255 stands where there is no
+/// class; more are written as 16-bit grey, and 65535 stands there.
+void write_labels(const hrvit::LabelMap& labels, const hrvit::ClassSet& classes,
+                  const std::filesystem::path& path);
+
 }  // namespace infer

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -32,7 +34,36 @@ bool begins_with(const Bytes& file, const std::array<std::uint8_t, Count>& start
     return file.size() >= Count && std::equal(start.begin(), start.end(), file.begin());
 }
 
+/// The limit that holds here; 0 for none.
+std::size_t limit_here() {
+    const char* text = std::getenv(most_pixels_variable);  // NOLINT(concurrency-mt-unsafe)
+    if (text == nullptr || *text == '\0') {
+        return most_pixels;
+    }
+    std::size_t limit = 0;
+    const char* end = text + std::strlen(text);
+    const auto [stop, error] = std::from_chars(text, end, limit);
+    if (error != std::errc{} || stop != end) {
+        throw hrvit::InputError(std::string(most_pixels_variable) + " is '" + text + "'",
+                                "set it to a number of pixels");
+    }
+    return limit;
+}
+
 }  // namespace
+
+void check_size(hrvit::ImageSize size) {
+    const std::size_t limit = limit_here();
+    const std::size_t pixels = size.height * size.width;
+    if (limit > 0 && pixels > limit) {
+        throw hrvit::InputError(
+            "the image has " + std::to_string(pixels) + " pixels (" +
+                std::to_string(size.width) + " x " + std::to_string(size.height) +
+                "), more than the " + std::to_string(limit) + " that are read",
+            std::string("cut it into tiles, or set the limit with ") + most_pixels_variable +
+                "=" + std::to_string(pixels));
+    }
+}
 
 hrvit::Image read_image(const std::filesystem::path& path) {
     const Bytes file = bytes_of(path);

@@ -25,8 +25,13 @@ struct Broken : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-/// Pixels beyond which an image is taken for an attack, as Pillow takes it.
+/// Pixels that an image may have: what is larger fills memory before anything can be seen of
+/// it. The variable sets another limit, and 0 none.
 constexpr std::size_t most_pixels = 178'956'970;
+constexpr auto most_pixels_variable = "HRVIT_DEPLOY_MAX_PIXELS";
+
+/// hrvit::InputError if an image has more pixels than are read.
+void check_size(hrvit::ImageSize size);
 
 /// Upright RGB: EXIF orientation is applied, grey becomes RGB, 16 bits become 8,
 /// transparency is laid over white.

@@ -63,9 +63,7 @@ class Decoder {
         if (info_.num_components != 1 && info_.num_components != 3) {
             throw Broken("its colours are CMYK; convert it to RGB");
         }
-        if (std::size_t{info_.image_width} * info_.image_height > most_pixels) {
-            throw Broken("it has more pixels than any photograph");
-        }
+        check_size({info_.image_height, info_.image_width});
         Decoded decoded{hrvit::Image({info_.image_height, info_.image_width}), orientation()};
         read_rows(decoded.image);
         return decoded;

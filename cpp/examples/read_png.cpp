@@ -70,9 +70,7 @@ class Decoder {
         start();
         const std::size_t height = png_get_image_height(png_, info_);
         const std::size_t width = png_get_image_width(png_, info_);
-        if (height * width > most_pixels) {
-            throw Broken("it has more pixels than any photograph");
-        }
+        check_size({height, width});
         pixels_.resize(height * width * rgba);
         for (std::size_t y = 0; y < height; ++y) {
             rows_.push_back(pixels_.data() + (y * width * rgba));

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <sstream>
+#include <string_view>
 #include <utility>
 
 #include "palettes.hpp"
@@ -65,7 +66,8 @@ bool is_background(std::string name) {
 ClassSet class_set(const std::vector<std::string>& names) {
     ClassSet classes;
     std::set<std::string> taken;
-    for (const std::string& name : names) {
+    for (const std::string& given : names) {
+        const std::string name = printable(given);
         std::string chosen = name;
         for (int count = 2; !taken.insert(chosen).second; ++count) {
             chosen = name + " (" + std::to_string(count) + ")";
@@ -109,7 +111,52 @@ bool named_alike(const ClassSet& classes, const ClassSet& others) {
                       [](const auto& a, const auto& b) { return a.name == b.name; });
 }
 
+/// The code point of two or three bytes of UTF-8 that a control has; 0 for any other text.
+unsigned control_at(const std::string& text, std::size_t place) {
+    const auto byte = [&](std::size_t offset) -> unsigned {
+        return place + offset < text.size() ? static_cast<unsigned char>(text[place + offset])
+                                            : 0U;
+    };
+    if (byte(0) == 0xC2U && byte(1) >= 0x80U && byte(1) <= 0x9FU) {
+        return byte(1);
+    }
+    // Ends of lines and paragraphs, and what turns the direction of text.
+    if (byte(0) == 0xE2U && byte(1) == 0x80U && byte(2) >= 0xA8U && byte(2) <= 0xAEU) {
+        return 0x2000U + (byte(2) - 0x80U);
+    }
+    if (byte(0) == 0xE2U && byte(1) == 0x81U && byte(2) >= 0xA6U && byte(2) <= 0xA9U) {
+        return 0x2040U + (byte(2) - 0x80U);
+    }
+    return 0;
+}
+
+std::string escaped(unsigned code) {
+    constexpr std::string_view digits = "0123456789abcdef";
+    const bool wide = code > 0xFFU;
+    std::string text = wide ? "\\u" : "\\x";
+    for (unsigned shift = wide ? 16 : 8; shift > 0; shift -= 4) {
+        text += digits[(code >> (shift - 4)) & 0xFU];
+    }
+    return text;
+}
+
 }  // namespace
+
+std::string printable(const std::string& text) {
+    std::string shown;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const auto byte = static_cast<unsigned char>(text[i]);
+        if (byte < 0x20U || byte == 0x7FU) {
+            shown += escaped(byte);
+        } else if (const unsigned code = control_at(text, i); code != 0) {
+            shown += escaped(code);
+            i += code > 0xFFU ? 2 : 1;
+        } else {
+            shown += text[i];
+        }
+    }
+    return shown;
+}
 
 ClassSet choose_classes(const Manifest& manifest) {
     const std::size_t count = manifest.num_classes;

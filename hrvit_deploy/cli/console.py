@@ -10,7 +10,6 @@ from enum import IntEnum
 from types import TracebackType
 from typing import Any, Self
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.progress import (
@@ -25,8 +24,10 @@ from rich.progress import (
 )
 
 from hrvit_deploy.artefact import Artefact
+from hrvit_deploy.encoding import encode_json
 from hrvit_deploy.errors import HrvitDeployError
 from hrvit_deploy.progress import TimedStep
+from hrvit_deploy.standalone.names import printable
 
 # Between two lines that say how far the work is, where nobody sees a bar.
 LOG_SECONDS = 30.0
@@ -119,14 +120,16 @@ class Terminal:
 
     def note(self, text: str) -> None:
         if verbosity is not Verbosity.QUIET:
-            self.console.print(text, style="dim", soft_wrap=True, markup=False)
+            self.console.print(shown(text), style="dim", soft_wrap=True, markup=False)
 
     def warn(self, text: str) -> None:
         # Several stages look at the same files: what is wrong with them is said once.
         if text in self._warned:
             return
         self._warned.add(text)
-        self.console.print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False)
+        self.console.print(
+            shown(f"warning: {text}"), style="yellow", soft_wrap=True, markup=False
+        )
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -147,9 +150,14 @@ class Terminal:
         self._progress.stop()
 
 
+def shown(text: str) -> str:
+    """Return text whose controls, which names of files may hold, are escaped; lines stay."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def print_json(value: Any) -> None:
     """Print one object on standard output."""
-    print(msgspec.json.encode(value, enc_hook=str).decode())  # noqa: T201
+    print(encode_json(value).decode())  # noqa: T201
 
 
 def print_error(error: HrvitDeployError, *, as_json: bool) -> None:
@@ -160,7 +168,7 @@ def print_error(error: HrvitDeployError, *, as_json: bool) -> None:
     line = f"error: {error.message}"
     console = Console(stderr=True, highlight=False)
     hint = f"; {error.hint}" if error.hint else ""
-    console.print(line + hint, style="red", soft_wrap=True, markup=False)
+    console.print(shown(line + hint), style="red", soft_wrap=True, markup=False)
 
 
 def human_bytes(count: float) -> str:

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from hrvit_deploy.classes import ClassSet, Colour
 from hrvit_deploy.images import Pixels
+from hrvit_deploy.inference.fonts import Font, font_for
 from hrvit_deploy.inference.labels import Labels
 from hrvit_deploy.standalone import draw
 
@@ -39,11 +40,13 @@ class Entry:
     Attributes:
         colour: None if the picture shows through.
         share: Share of the picture's pixels, above 0 to 1.
+        index: Of the class, shown where no font has the name's characters.
     """
 
     name: str
     colour: Colour | None
     share: float
+    index: int = UNDECIDED_INDEX
 
 
 def entries_of(labels: Labels, classes: ClassSet) -> list[Entry]:
@@ -59,6 +62,7 @@ def entries_of(labels: Labels, classes: ClassSet) -> list[Entry]:
             classes.names[index],
             None if index in classes.clear else classes.colours[index],
             count / labels.size,
+            index,
         )
         for index, count in enumerate(counts[1:].tolist())
         if count
@@ -113,7 +117,12 @@ class Legend:
         self._entries, self._text = entries, text
         self._font = ImageFont.load_default(text)
         self._line, self._margin = round(text * LINE), round(text * MARGIN)
-        self._names = [self._font.getlength(entry.name) for entry in entries]
+        fonts = [font_for(entry.name, text) for entry in entries]
+        self._labels = [
+            (entry.name, font) if font else (f"class {entry.index}", self._font)
+            for entry, font in zip(entries, fonts, strict=True)
+        ]
+        self._names = [font.getlength(name) for name, font in self._labels]
         self._shares = [self._font.getlength(share_text(entry.share)) for entry in entries]
 
     def lines_down(self, height: int) -> int:
@@ -149,11 +158,17 @@ class Legend:
             column, row = divmod(index, lines)
             left = sum(widths[: column + 1])
             right = left + widths[column + 1] - self._margin
-            self._draw_entry(pen, entry, (left, right), self._margin + row * self._line)
+            top = self._margin + row * self._line
+            self._draw_entry(pen, entry, self._labels[index], (left, right), top)
         return panel
 
     def _draw_entry(
-        self, pen: ImageDraw.ImageDraw, entry: Entry, sides: tuple[int, int], top: int
+        self,
+        pen: ImageDraw.ImageDraw,
+        entry: Entry,
+        label: tuple[str, Font],
+        sides: tuple[int, int],
+        top: int,
     ) -> None:
         """Draw a swatch and the name on the left, the share on the right."""
         left, right = sides
@@ -164,7 +179,8 @@ class Legend:
             (left, upper, left + swatch, upper + swatch), fill=entry.colour, outline=EDGE
         )
         beside = left + swatch + round(self._text * GAP)
-        pen.text((beside, middle), entry.name, fill=INK, font=self._font, anchor="lm")
+        name, font = label
+        pen.text((beside, middle), name, fill=INK, font=font, anchor="lm")
         share = share_text(entry.share)
         pen.text((right, middle), share, fill=FAINT, font=self._font, anchor="rm")
 

@@ -15,6 +15,7 @@ from hrvit_deploy.errors import InputError, UsageError
 from hrvit_deploy.image_files import notes_on
 from hrvit_deploy.images import NamedImage, Pixels, load_image
 from hrvit_deploy.inference.fit import FitOptions
+from hrvit_deploy.inference.fonts import lacking
 from hrvit_deploy.inference.labels import Labels
 from hrvit_deploy.inference.open import open_prepared
 from hrvit_deploy.inference.output_names import Picture, name_outputs
@@ -132,6 +133,8 @@ def predict_images(
         require_writable(options.out)
     beside = next((path for path in images if path.is_dir()), None)
     classes = choose_classes(network, options.classes, beside)
+    if network.task is Task.SEGMENT:
+        _tell_lacking(classes, progress)
     pictures = name_outputs(images, options.out)
     for folder in filter(Path.is_dir, images):
         for note in notes_on(folder):
@@ -139,6 +142,17 @@ def predict_images(
     with open_prepared(RunnerSpec(artefact, run)) as prepared:
         return predict(
             prepared, network.known_task, classes, pictures, options, progress=progress
+        )
+
+
+def _tell_lacking(classes: ClassSet, progress: Progress) -> None:
+    """Say once which names no font here can write in a legend."""
+    names = lacking(classes.names)
+    if names:
+        progress.warn(
+            f"no font here has the characters of {len(names)} of {len(classes)} class names,"
+            f" such as {names[0]}: legends show their indices; install one that has them, such"
+            " as Noto Sans CJK"
         )
 
 

@@ -11,10 +11,9 @@ import pytest
 from support import labelled, small_artefacts
 from support.command_line import Run
 
-COMMANDS = (
-    *("run", "export", "calibrate", "quantize", "build-trt", "verify", "bench", "evaluate"),
-    *("compare", "sensitivity", "predict", "embed", "inspect", "doctor"),
-)
+from hrvit_deploy.cli.app import app
+
+COMMANDS = tuple(command.name for command in app.registered_commands)
 
 
 @pytest.fixture
@@ -144,6 +143,39 @@ def test_names_that_are_no_text_are_escaped(
     assert b"passed over" in ran.stderr
     whole = ran.stdout.replace(b"\n", b"").replace(b" ", b"")
     assert b"\\udce9" in whole
+
+
+def test_json_holds_names_that_are_no_text(run: Run, folder: Path, small: str) -> None:
+    labelled.save(folder / "ok.png", labelled.picture(0, 40, 50))
+    (folder / "ok.png").rename(folder / os.fsdecode(b"caf\xe9.png"))
+    ran = run("predict", small, os.fsdecode(b"caf\xe9.png"), "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["predictions"][0]["image"] == r"caf\udce9.png"
+
+
+def test_names_do_not_reach_into_the_terminal(run: Run, folder: Path, small: str) -> None:
+    name = "a\x1b[2Jb.png"
+    labelled.save(folder / name, labelled.picture(0, 40, 50))
+    (folder / "names.txt").write_text("cat\x1b[31m\ndog\nemu\n")
+    ran = run("predict", small, name, "gone\x1b]0;x.png", "--classes", "names.txt")
+    assert ran.code == 1
+    assert "\x1b" not in ran.out + ran.err
+    assert r"a\x1b[2Jb.png" in ran.out
+    assert r"cat\x1b[31m" in ran.out
+    assert r"gone\x1b]0;x.png" in ran.err
+
+
+def test_names_that_no_font_can_write_are_told_of_once(
+    run: Run, graph: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking = "hrvit_deploy.inference.predict.lacking"
+    monkeypatch.setattr(lacking, lambda names: [name for name in names if "背" in name])
+    for name in ("a", "b"):
+        labelled.save(folder / f"{name}.png", labelled.picture(0, 40, 50))
+    (folder / "names.txt").write_text("背景\nx\ny\nz\nw\n", encoding="utf-8")
+    ran = run("predict", str(graph), "a.png", "b.png", "--classes", "names.txt")
+    assert ran.code == 0, ran.err
+    assert ran.err.count("no font here has the characters of 1 of 5 class names") == 1
 
 
 def test_without_docstrings_all_commands_say_the_same() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from support.cpp_probe import Infer, Probe
 from hrvit_deploy.artefact import record
 from hrvit_deploy.classes import class_set
 from hrvit_deploy.images import Pixels, load_image, photographs
-from hrvit_deploy.inference.overlay import draw_overlay, entries_of, share_text
+from hrvit_deploy.inference.overlay import draw_overlay, entries_of, index_image, share_text
 from hrvit_deploy.options import OutputFormat
 
 pytest_plugins = ["support.cpp_fixtures"]
@@ -140,7 +141,8 @@ def test_image_that_is_none_is_one_clear_line(infer: Infer, tmp_path: Path, name
     (line,) = ran.err.splitlines()
     assert line.startswith("error: " + message.format(path=path))
     # The others are answered all the same.
-    assert [file.name for file in (tmp_path / "out").iterdir()] == ["good-overlay.png"]
+    made_of_it = sorted(file.name for file in (tmp_path / "out").iterdir())
+    assert made_of_it == ["good-labels.png", "good-overlay.png"]
 
 
 def write(pixels: Pixels, path: Path) -> Path:
@@ -168,11 +170,92 @@ def test_overlays_and_shares_are_pythons(infer: Infer, probe: Probe, tmp_path: P
     assert "undecided" in shares[-1]
     title, line, latency = ran.out.splitlines()
     assert title == "HRViT-b1 to segment 7 classes, fp32, in openvino-cpu"
-    assert line == f"{picture} -> {overlay}: {', '.join(shares)}"
+    written = tmp_path / "out" / "china-labels.png"
+    assert line == f"{picture} -> {overlay}, {written}: {', '.join(shares)}"
+    ours = Image.open(written)
+    theirs = index_image(labels, classes)
+    assert ours.mode == "P"
+    np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+    assert 255 in np.asarray(ours)
+    np.testing.assert_array_equal(
+        np.asarray(ours.convert("RGB")), np.asarray(theirs.convert("RGB"))
+    )
     found = re.fullmatch(r"latency p50 (\S+) ms, p90 (\S+) ms, p99 (\S+) ms over 3 .*", latency)
     assert found is not None
     p50, p90, p99 = map(float, found.groups())
     assert 0 < p50 <= p90 <= p99
+
+
+def test_label_maps_of_many_classes_take_sixteen_bits(
+    infer: Infer, probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpp_models, "CLASSES", 300)
+    made = cpp_models.segmenter(tmp_path, undecided=True)
+    picture = write(CHINA, tmp_path / "china.png")
+    ran = infer(made.path, picture, "--out", tmp_path / "out", "--repeat", 1)
+    assert (ran.code, ran.err) == (0, "")
+    labels = probe.array("answer", made.path, "stretch", 0, *probe.images([CHINA]))
+    expected = labels.reshape(CHINA.shape[:2]).astype(np.uint16)
+    written = np.asarray(Image.open(tmp_path / "out" / "china-labels.png"))
+    np.testing.assert_array_equal(written, expected)
+    assert 65535 in written
+
+
+def test_names_do_not_reach_into_the_terminal(infer: Infer, tmp_path: Path) -> None:
+    made = cpp_models.segmenter(tmp_path)
+    names = ("sky\x1b[31m", "two\nlines", "c1\x9b", "\u202eback", "\u2066x", "é 背景", "lake")
+    made = record(made, network=record_names(made, names))
+    picture = write(CHINA, tmp_path / "a\x1b[2Jb.png")
+    gone = tmp_path / "gone\x1b]0;x.png"
+    ran = infer(made.path, picture, gone, "--out", tmp_path / "out", "--repeat", 1)
+    assert ran.code == 1
+    assert "\x1b" not in ran.out + ran.err
+    assert len(ran.out.splitlines()) == 3
+    assert r"a\x1b[2Jb.png" in ran.out
+    assert r"gone\x1b]0;x.png" in ran.err
+    shown = ran.out.splitlines()[1]
+    seen = [name for name in class_set(names).names if f"{name} " in shown]
+    assert seen
+    assert shown.count(" %") == len(seen)
+
+
+@pytest.mark.parametrize(("limit", "fits"), [("", True), ("0", True), ("10799", False)])
+def test_large_images_have_a_limit_that_a_variable_sets(
+    infer: Infer, tmp_path: Path, limit: str, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HRVIT_DEPLOY_MAX_PIXELS", limit)
+    made = cpp_models.segmenter(tmp_path)
+    for suffix in ("png", "jpg"):
+        picture = write(CHINA, tmp_path / f"china.{suffix}")
+        ran = infer(made.path, picture, "--out", tmp_path / "out", "--repeat", 1)
+        assert ran.code == (0 if fits else 1)
+        if not fits:
+            assert "has 10800 pixels (120 x 90), more than the 10799 that are read" in ran.err
+            assert "HRVIT_DEPLOY_MAX_PIXELS=10800" in ran.err
+
+
+def entry(kind: int, count: int, value: bytes, order: str) -> bytes:
+    """EXIF that holds one orientation."""
+    head = struct.pack(f"{order}2sHLH", b"II" if order == "<" else b"MM", 42, 8, 1)
+    return (
+        b"Exif\0\0" + head + struct.pack(f"{order}HHL", 0x112, kind, count) + value + bytes(4)
+    )
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", range(1, 13))
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_odd_exif_is_read_as_python_reads_it(
+    probe: Probe, tmp_path: Path, order: str, kind: int, count: int
+) -> None:
+    width = {1: "B", 6: "B", 4: "L", 9: "L"}.get(kind, "H")
+    value = struct.pack(f"{order}{width}", 6).ljust(4, b"\0")
+    path = tmp_path / "image.jpg"
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="3"/>'
+    GREY.save(path, exif=entry(kind, count, value, order), xmp=xmp)
+    theirs = load_image(path)
+    pixels = probe.array("read", path, dtype=np.uint8).reshape(theirs.shape)
+    assert np.abs(pixels.astype(int) - theirs).max() <= JPEG_ROUNDING
 
 
 def record_names(made: Any, names: tuple[str, ...]) -> Any:
@@ -202,7 +285,8 @@ def test_images_of_one_name_get_an_overlay_each(infer: Infer, tmp_path: Path) ->
     ran = infer(*words, "--threads", 1, "--fit", "pad")
     assert ran.code == 0, ran.err
     overlays = {file.name for file in (tmp_path / "out").iterdir()}
-    assert overlays == {"a-overlay.png", "a-2-overlay.png"}
+    kinds = ("overlay", "labels")
+    assert overlays == {f"{name}-{kind}.png" for name in ("a", "a-2") for kind in kinds}
     assert "over 4 answers" in ran.out
 
 

@@ -24,6 +24,9 @@ struct ClassInfo {
 /// One entry a class, by index; no two names are the same.
 using ClassSet = std::vector<ClassInfo>;
 
+/// Text that changes nothing on a terminal: controls are escaped, as `\x1b` or `\u202e`.
+[[nodiscard]] std::string printable(const std::string& text);
+
 /// The classes of a network: those its sidecar names, the known set of that many, numbers.
 [[nodiscard]] ClassSet choose_classes(const Manifest& manifest);
 

@@ -13,6 +13,7 @@ from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli.console import Terminal, now, print_json
 from hrvit_deploy.cli.parsing import check_labels_from
 from hrvit_deploy.cli.render import tables as show
+from hrvit_deploy.encoding import encode_json
 from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.outputs import require_writable
 from hrvit_deploy.pipeline.compare import Comparison, Row, compare_artefacts, family
@@ -73,7 +74,7 @@ def compare(
         )
     path = out / f"{graphs[0].path.stem}-compare.json"
     with staging(path) as folder:
-        encoded = msgspec.json.format(msgspec.json.encode(plain(comparison)), indent=2)
+        encoded = msgspec.json.format(encode_json(plain(comparison)), indent=2)
         (folder / path.name).write_bytes(encoded + b"\n")
     if as_json:
         print_json({"artefact": path, **plain(comparison)})

@@ -6,11 +6,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from hrvit_deploy.artefact import Artefact, plain, staging
 from hrvit_deploy.cli.console import print_json
 from hrvit_deploy.cli.render.tables import columns, facts, printer
+from hrvit_deploy.encoding import encode_json
 
 if TYPE_CHECKING:
     from hrvit_deploy.inference.predict import Prediction, Predictions
@@ -77,7 +76,7 @@ def save_evaluation(evaluation: Evaluation, report: dict[str, Any], path: Path) 
         "counts": evaluation.confusion.counts.tolist(),
         "undecided": evaluation.confusion.undecided.tolist(),
     }
-    encoded = msgspec.json.encode({**report, "confusion": confusion}, enc_hook=str)
+    encoded = encode_json({**report, "confusion": confusion})
     with staging(path) as folder:
         (folder / path.name).write_bytes(encoded + b"\n")
 

@@ -10,6 +10,7 @@ import msgspec
 from hrvit_deploy.artefact import Artefact, plain, staging
 from hrvit_deploy.cli.console import print_json
 from hrvit_deploy.cli.render import tables
+from hrvit_deploy.encoding import encode_json
 
 if TYPE_CHECKING:
     from hrvit_deploy.measure.accuracy.sensitivity import Damage, Sensitivity
@@ -48,9 +49,7 @@ def print_sensitivity(
     from hrvit_deploy.report.plots import plot_sensitivity
 
     with staging(path) as folder:
-        encoded = msgspec.json.format(
-            msgspec.json.encode(plain(about) | plain(ranking)), indent=2
-        )
+        encoded = msgspec.json.format(encode_json(plain(about) | plain(ranking)), indent=2)
         (folder / path.name).write_bytes(encoded + b"\n")
     chart = plot_sensitivity(ranking, path.with_suffix(".png"))
     if as_json:

@@ -25,7 +25,8 @@ from hrvit_deploy.artefact import (
     plain,
     staging,
 )
-from hrvit_deploy.cli.console import human_bytes, print_json
+from hrvit_deploy.cli.console import human_bytes, print_json, shown
+from hrvit_deploy.encoding import encode_json
 from hrvit_deploy.pipeline.run import PipelineResult
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def facts(rows: dict[str, str], title: str = "") -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(Text(name), Text(value))
+        table.add_row(Text(shown(name)), Text(shown(value)))
     return table
 
 
@@ -61,7 +62,7 @@ def columns(headings: list[str], rows: list[list[str]], *, numbers: bool = False
         right = numbers and index > 0
         table.add_column(heading, justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(shown(cell)) for cell in row))
     return table
 
 
@@ -307,7 +308,7 @@ def save_bench(report: BenchReport, path: Path, profiles: Sequence[Profile] = ()
     """Write a benchmark's JSON, whole or not at all."""
     document = plain(report) | ({"profiles": plain(profiles)} if profiles else {})
     with staging(path) as folder:
-        encoded = msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2)
+        encoded = msgspec.json.format(encode_json(document), indent=2)
         (folder / path.name).write_bytes(encoded + b"\n")
     return path
 

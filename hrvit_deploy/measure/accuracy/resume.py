@@ -10,10 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from hrvit_deploy.datasets import BEFORE_FIRST, VOID, Dataset
+from hrvit_deploy.encoding import encode_json
 from hrvit_deploy.errors import ArtefactError
 from hrvit_deploy.inference.labels import Labels
 from hrvit_deploy.measure.accuracy.confusion import ConfusionMatrix
@@ -85,7 +85,7 @@ def key_of(dataset: Dataset, samples: int | None, **settings: Any) -> str:
             name = path.relative_to(dataset.folder).as_posix()
             listing.append((name, about.st_size, about.st_mtime_ns))
     labels = [sample.label for sample in dataset.samples[:samples]]
-    spoken = msgspec.json.encode([listing, labels, settings], enc_hook=str)
+    spoken = encode_json([listing, labels, settings])
     return hashlib.sha256(spoken).hexdigest()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from hrvit_deploy.artefact import Artefact, staging
+from hrvit_deploy.encoding import encode_json
 from hrvit_deploy.errors import ArtefactError
 from hrvit_deploy.options import CalibrationOptions, Method
 
@@ -60,7 +61,7 @@ def write_ranges(path: Path, ranges: Ranges) -> None:
         ArtefactError: Nothing can be written there.
     """
     ordered = replace(ranges, amax=dict(sorted(ranges.amax.items())))
-    encoded = msgspec.json.format(msgspec.json.encode(ordered), indent=2)
+    encoded = msgspec.json.format(encode_json(ordered), indent=2)
     with staging(path) as folder:
         (folder / path.name).write_bytes(encoded + b"\n")
 

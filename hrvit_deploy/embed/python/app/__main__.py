@@ -17,7 +17,7 @@ import numpy as np
 from .session import Session
 from .standalone.decode import ImageError, load_image
 from .standalone.draw import blend, index_image
-from .standalone.names import unused_name
+from .standalone.names import printable, unused_name
 
 TOP = 5
 # Share of the classes' colours in overlays.
@@ -41,7 +41,7 @@ def main() -> int:
         try:
             pixels = load_image(path)
         except ImageError as error:
-            sys.stderr.write(f"{path} cannot be used: {error}; {error.hint}\n")
+            sys.stderr.write(printable(f"{path} cannot be used: {error}; {error.hint}") + "\n")
             failed = True
             continue
         result = session(pixels)
@@ -54,7 +54,7 @@ def main() -> int:
                 return 1
         else:
             lines = likeliest(session, result)
-        sys.stdout.write("\n".join([f"{path}", *lines, ""]))
+        sys.stdout.write("\n".join([*map(printable, (f"{path}", *lines)), ""]))
     session.close()
     return int(failed)
 
