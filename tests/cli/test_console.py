@@ -38,8 +38,10 @@ def test_a_log_says_how_far_all_running_work_is(capsys: pytest.CaptureFixture[st
     terminal.log()
     assert lines(capsys) == [
         "Leaving products in float",
-        "Leaving products in float: 30 s so far;"
-        " Evaluating onnxruntime-cpu: 5 of 20, about 2 min to go",
+        (
+            "Leaving products in float: 30 s so far;"
+            " Evaluating onnxruntime-cpu: 5 of 20, about 2 min to go"
+        ),
         "Leaving products in float: 30 s so far",
     ]
 
