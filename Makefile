@@ -67,4 +67,4 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) export/*.onnx export/*.data export/*.json engines/*.plan engines/*.json engines/*.cache calib/*.json calib/*.png calib/images/scene_*.png bench $(DATA) predictions embedded site
+	rm -rf $(VENV) export/*.onnx export/*.data export/*.json engines/*.plan engines/*.json engines/*.cache calib/*.json calib/*.png calib/*.ranking calib/images/scene_*.png bench $(DATA) predictions embedded site

@@ -226,12 +226,20 @@ class Gate:
     """What eight bits cost in what the network is for.
 
     Attributes:
-        metric: ``miou``, ``top1``, or ``agreement`` where there are no labels.
+        metric: ``miou``, ``top1``, or ``agreement`` where there are no labels: the mean
+            intersection over union with the float graph's decisions, over the classes that
+            it decides.
         reference: What the float graph reaches.
         candidate: What this one reaches.
         limit: The least that passes.
         images: How many it was measured on.
         data: Where those are.
+        constant: What the best answer reaches that is the same class everywhere.
+        share: Of equal decisions, where the metric is ``agreement``.
+        unjudged: Why these data cannot judge it; empty where they can.
+        held: Whether a miss counts: for random weights, only a limit that is given does.
+        accepted: Somebody took the artefact in spite of a miss.
+        seen: Of the images, how many it was calibrated on; None where nobody can tell.
     """
 
     metric: str
@@ -241,6 +249,12 @@ class Gate:
     passed: bool
     images: int
     data: str = ""
+    constant: float | None = None
+    share: float | None = None
+    unjudged: str = ""
+    held: bool = True
+    accepted: bool = False
+    seen: int | None = None
 
 
 @dataclass(frozen=True)
@@ -278,6 +292,14 @@ class Parity:
     Attributes:
         candidate: What ran the artefact.
         note: Which gates were missed.
+        agreement: Share of equal decisions.
+        class_agreement: Mean intersection over union of the decisions, over the classes that
+            the reference decides; None where it was not measured.
+        constant_agreement: The same, of the best answer that is one class everywhere.
+        constant_share: Share of equal decisions of that answer.
+        unjudged: Why these images cannot judge it; empty where they can.
+        held: Whether a miss counts: eight bits of random weights are told only.
+        accepted: Somebody took the artefact in spite of a miss.
     """
 
     reference: str
@@ -290,6 +312,12 @@ class Parity:
     gates: dict[str, float]
     note: str = ""
     candidate: str = ""
+    class_agreement: float | None = None
+    constant_agreement: float | None = None
+    constant_share: float | None = None
+    unjudged: str = ""
+    held: bool = True
+    accepted: bool = False
 
 
 @dataclass(frozen=True)
@@ -318,6 +346,8 @@ class Manifest:
     Attributes:
         output_format: None for outputs that are no scores and no labels.
         origin: Of a graph that another tool wrote; its descendants keep it.
+        accepted: What was missed by the artefacts this one was made from, and taken in spite
+            of it, in words.
     """
 
     kind: Kind
@@ -337,6 +367,7 @@ class Manifest:
     quantization: Quantization | None = None
     gate: Gate | None = None
     origin: Origin | None = None
+    accepted: tuple[str, ...] = ()
     schema: int = SCHEMA
 
     @property
@@ -609,7 +640,7 @@ def find_newest(
     fitting = [path for path, manifest in known.items() if manifest and fits(manifest)]
     if not fitting:
         raise ArtefactError(
-            f"there is no fitting .{kind} in {folder}/",
+            f"there is no fitting .{kind} in {folder}/ that was not refused",
             f"name one, or run {RERUN[kind]} first",
         )
     return max(fitting, key=lambda path: path.stat().st_mtime_ns)

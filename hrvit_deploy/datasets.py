@@ -91,6 +91,16 @@ class Dataset:
         """What such labels judge."""
         return TASKS[self.layout]
 
+    def chosen(self, count: int | None) -> tuple[Sample, ...]:
+        """Choose at most so many samples, evenly spaced, the same for all who ask.
+
+        Args:
+            count: None for all.
+        """
+        from hrvit_deploy.images import spaced
+
+        return self.samples if count is None else tuple(spaced(list(self.samples), count))
+
     @property
     def has_label_ids(self) -> bool:
         """Whether labels are Cityscapes' label ids, whose classes a table counts."""

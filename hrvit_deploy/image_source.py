@@ -27,20 +27,44 @@ class ImageSource:
     Attributes:
         folder: Whose images, whole; or a list with a path a line. None for crops of the
             bundled photographs.
+        files: Images to take of that folder, in place of all.
         limit: How many at most, taken evenly from all there are; None for as many as there
             is time for at their size.
+        avoid: Files to leave out, resolved, as long as others are left to measure on.
     """
 
     folder: Path | None = None
     limit: int | None = None
+    avoid: frozenset[Path] = frozenset()
+    files: tuple[Path, ...] = ()
 
     def open(self, size: ImageSize) -> Iterator[NamedImage]:
         """Yield the images for a network's input of that size, each of its own size."""
-        from hrvit_deploy.images import folder_images, samples
+        from hrvit_deploy.images import decoded, samples
 
         if self.folder is None:
             return samples(self.most(size), size)
-        return folder_images(self.folder, self.most(size))
+        return decoded(self.folder, self._paths(self.folder, size))
+
+    def _paths(self, folder: Path, size: ImageSize) -> list[Path]:
+        """Choose the files: unseen ones if there are enough of them, else of all."""
+        from hrvit_deploy.image_files import find_images
+        from hrvit_deploy.images import spaced
+
+        paths = list(self.files) or find_images(folder)
+        others = [path for path in paths if path.resolve() not in self.avoid]
+        enough = len(others) >= LEAST_COUNT
+        return spaced(others if enough else paths, self.most(size))
+
+    def seen(self, size: ImageSize) -> int | None:
+        """Count the files among those of :meth:`open` that were to be left out.
+
+        Returns:
+            Their number; None where none were to be.
+        """
+        if self.folder is None or not self.avoid:
+            return None
+        return sum(path.resolve() in self.avoid for path in self._paths(self.folder, size))
 
     def batches(self, preparation: Preparation, batch: int) -> list[NDArray[Any]]:
         """Return the images as batches a graph takes.
@@ -63,11 +87,9 @@ class ImageSource:
 
     def count(self, size: ImageSize) -> int:
         """Return how many images :meth:`open` yields."""
-        from hrvit_deploy.image_files import find_images
-
         if self.folder is None:
             return self.most(size)
-        return min(self.most(size), len(find_images(self.folder)))
+        return len(self._paths(self.folder, size))
 
     def notes(self) -> list[str]:
         """Return what is to be said of files that were passed over."""

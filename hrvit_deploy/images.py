@@ -93,6 +93,11 @@ def to_rgb(image: Image.Image, name: str) -> Pixels:
         return decode.to_rgb(image, name)
 
 
+def is_plain(pixels: NDArray[Any]) -> bool:
+    """Return whether an image, ``H x W x C``, is of one colour: black, or a lens cap."""
+    return bool((pixels == pixels[:1, :1]).all())
+
+
 def spaced(items: list[Any], count: int) -> list[Any]:
     """Pick at most ``count`` items at even distances: sorted folders hold like beside like."""
     if len(items) <= count:
@@ -107,9 +112,14 @@ def folder_images(place: Path, limit: int | None = None) -> Iterator[NamedImage]
         place: A folder, or a list.
         limit: Number of images at most, picked evenly from all there are.
     """
-    root = place if place.is_dir() else place.parent
     paths = find_images(place)
-    for path in paths if limit is None else spaced(paths, limit):
+    return decoded(place, paths if limit is None else spaced(paths, limit))
+
+
+def decoded(place: Path, paths: Iterable[Path]) -> Iterator[NamedImage]:
+    """Decode some images of a folder or a list, one by one and whole, named after it."""
+    root = place if place.is_dir() else place.parent
+    for path in paths:
         inside = path.is_relative_to(root)
         name = path.relative_to(root).as_posix() if inside else path.name
         yield NamedImage(name, load_image(path))

@@ -28,6 +28,7 @@ from hrvit_deploy.encoding import encode_json
 from hrvit_deploy.errors import HrvitDeployError
 from hrvit_deploy.progress import TimedStep
 from hrvit_deploy.standalone.names import printable
+from hrvit_deploy.verdict import verdict_of
 
 # Between two lines that say how far the work is, where nobody sees a bar.
 LOG_SECONDS = 30.0
@@ -185,8 +186,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def exit_on_failed_parity(artefact: Artefact) -> None:
-    """End with 1 where an artefact missed the gates of its comparison."""
-    parity = artefact.manifest.parity
-    if parity is not None and not parity.passed:
+def exit_on_refusal(*artefacts: Artefact) -> None:
+    """End with 1 where an artefact missed what it was held to, or cannot be judged."""
+    if not all(verdict_of(artefact.manifest).usable for artefact in artefacts):
         raise typer.Exit(1)

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hrvit_deploy.artefact import Artefact, Kind, newest, open_artefact
+from hrvit_deploy.artefact import Artefact, Kind, Manifest, newest, open_artefact
 from hrvit_deploy.cli.console import Terminal
 from hrvit_deploy.errors import ArtefactError
 from hrvit_deploy.model.variants import load_variant
 from hrvit_deploy.options import Precision
 from hrvit_deploy.pipeline.stages import EXPORT_DIR
+from hrvit_deploy.verdict import verdict_of
 
 
-def resolve_artefact(path: Path | None, terminal: Terminal, *precisions: Precision) -> Artefact:
+def resolve_artefact(
+    path: Path | None, terminal: Terminal, *precisions: Precision, usable: bool = True
+) -> Artefact:
     """Open the artefact named, or the newest graph in ``export/`` of one of those precisions.
+
+    Args:
+        path: Of the artefact; None for the newest.
+        terminal: Shown which is taken.
+        precisions: Any of them; all where none is given.
+        usable: Pass over what its gates refused.
 
     Raises:
         ArtefactError: There is none, or the one named is not what its sidecar says.
     """
     if path is not None:
         return open_artefact(path)
-    artefact = newest(
-        EXPORT_DIR,
-        Kind.ONNX,
-        lambda manifest: not precisions or manifest.precision in precisions,
-        progress=terminal,
-    )
+
+    def fits(manifest: Manifest) -> bool:
+        wanted = not precisions or manifest.precision in precisions
+        return wanted and (not usable or verdict_of(manifest).usable)
+
+    artefact = newest(EXPORT_DIR, Kind.ONNX, fits, progress=terminal)
     which = f"{precisions[0]} graph" if len(precisions) == 1 else "graph"
     terminal.note(f"taking the newest {which}, {artefact.path}")
     return artefact

@@ -83,6 +83,7 @@ def parse_criteria(
     *,
     usual_count: int | None = USUAL_COUNT,
     labels_from: int | None = None,
+    accept: bool = False,
 ) -> QualityCriteria:
     """Return what a graph's quality is checked on: labels, or images, or bundled ones.
 
@@ -96,6 +97,7 @@ def parse_criteria(
         min_agreement: Least share of decisions that stay.
         usual_count: Images to compare on without ``samples``.
         labels_from: What label maps call the first class; None for what their layout does.
+        accept: Whether what misses is taken all the same.
 
     Raises:
         InputError: The folder of images is not there.
@@ -130,6 +132,7 @@ def parse_criteria(
         labels_from=labels_from,
         quality=parse_limits(precision, max_drop, min_agreement),
         remeasure=data is not None or images is not None,
+        accept=accept,
     )
 
 

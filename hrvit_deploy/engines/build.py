@@ -34,6 +34,7 @@ from hrvit_deploy.engines.types import TypeCounts, check_precision, count_types
 from hrvit_deploy.errors import ArtefactError, BuildError, PrecisionError
 from hrvit_deploy.options import QUANTIZED, Backend, BuildOptions, Precision
 from hrvit_deploy.progress import Progress
+from hrvit_deploy.verdict import inherited
 from hrvit_deploy.version import VERSION
 
 SHORT = {Backend.TENSORRT: "trt", Backend.TENSORRT_RTX: "rtx"}
@@ -237,6 +238,7 @@ def write_plan(
         graph=None,
         engine=engine,
         parity=None,
+        accepted=inherited(onnx.manifest),
     )
     write_sidecar(path, manifest)
     return manifest

@@ -38,6 +38,7 @@ from hrvit_deploy.model.network import Network as TorchNetwork
 from hrvit_deploy.options import ExportOptions, Precision
 from hrvit_deploy.progress import Progress, working
 from hrvit_deploy.runners.memory import trim
+from hrvit_deploy.verdict import inherited
 
 # Types of floating inputs and outputs once --half-io has cast them.
 HALF_TYPES = {Precision.FP16: "float16", Precision.BF16: "bfloat16"}
@@ -211,6 +212,7 @@ def cast_artefact(
             sources=artefact.as_source(),
             graph=replace(graph, float32_islands=islands),
             parity=None,
+            accepted=inherited(manifest),
         )
         write_sidecar(written, changed)
     return Artefact(path, changed)

@@ -17,6 +17,7 @@ from hrvit_deploy.pipeline.quantize import (
 )
 from hrvit_deploy.pipeline.stages import ENGINES_DIR, EXPORT_DIR
 from hrvit_deploy.progress import Progress
+from hrvit_deploy.verdict import accept
 
 
 def build_from(
@@ -46,7 +47,7 @@ def build_from(
         graph = quantize_request(graph, request, progress, between)
     else:
         graph = _typed(graph, options.precision, request, progress, between)
-    require_quality(graph, request.criteria, progress)
+    require_quality(graph, progress)
     return stages.build(graph, options, folder, request.criteria.images, progress)
 
 
@@ -59,9 +60,10 @@ def _typed(
 ) -> Artefact:
     """Return the graph in a floating type, its quality checked against float32."""
     if graph.manifest.kind is not Kind.ONNX or precision is Precision.FP32:
-        return graph
+        return accept(graph) if request.criteria.accept else graph
     if graph.manifest.precision is Precision.FP32:
         return cast_and_check(graph, precision, request.criteria, progress, folder=folder)
     if graph.manifest.precision is precision:
-        return recheck(graph, source_of(graph), request.criteria, progress)
+        judged = recheck(graph, source_of(graph), request.criteria, progress)
+        return accept(judged) if request.criteria.accept else judged
     return graph

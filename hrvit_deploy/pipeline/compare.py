@@ -11,6 +11,7 @@ from hrvit_deploy.artefact import (
     Artefact,
     Kind,
     Manifest,
+    Parity,
     find_newest,
     known_sidecar,
     open_artefact,
@@ -29,6 +30,7 @@ from hrvit_deploy.runners.spec import (
     RunnerSpec,
     RunOptions,
 )
+from hrvit_deploy.verdict import Outcome, describe_parity, verdict_of
 
 if TYPE_CHECKING:
     from hrvit_deploy.measure.accuracy.evaluate import EvaluateOptions, Evaluation
@@ -45,10 +47,13 @@ class Row:
         rest: What everything else runs in.
         size_mib: Of its file and the weights beside it; None for eager PyTorch.
         score: mIoU or top-1 where there are labels.
-        agreement: Share of decisions that are eager's on the images.
+        agreement: Mean intersection over union with eager's decisions, over the classes
+            that eager decides.
         p50_ms: Median latency; None where it could not be timed.
         ratio: Of that to the first row's.
         error: Why it could not be timed.
+        missed: What its comparison with eager missed; empty where it passed.
+        accepted: Whether it is taken in spite of that.
     """
 
     name: str
@@ -60,6 +65,8 @@ class Row:
     p50_ms: float | None
     ratio: float | None
     error: str = ""
+    missed: str = ""
+    accepted: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,14 @@ def family(folder: Path) -> list[Artefact]:
 
 def _kin(manifest: Manifest) -> tuple[Any, ...]:
     return manifest.network, manifest.preparation.size, manifest.inputs[0].batch
+
+
+def labelled_source(artefact: Artefact, data: Path) -> ImageSource:
+    """Return the images of a labelled set, to compare decisions on: what the network is for."""
+    from hrvit_deploy.measure.accuracy.evaluate import labelled_data
+
+    samples = labelled_data(data, artefact.manifest.network).samples
+    return ImageSource(data, files=tuple(sample.image for sample in samples))
 
 
 def compare_artefacts(
@@ -135,14 +150,14 @@ def compare_artefacts(
         evaluations = _judge(artefacts, data, options, progress, run)
         if evaluations[0].doubt:
             progress.warn(evaluations[0].doubt)
-    # Nothing is recorded of the agreements.
-    agreements = [
-        stages.measure_parity(artefact, None, images, progress, run=run).agreement
+    # Nothing is recorded of these comparisons.
+    parities = [
+        stages.measure_parity(artefact, None, images, progress, run=run)
         for artefact in artefacts
     ]
     report = bench([candidate_of(spec) for spec in specs], timing, environment, progress)
     rows = _rows(
-        artefacts, [evaluation.score for evaluation in evaluations], agreements, report.results
+        artefacts, [evaluation.score for evaluation in evaluations], parities, report.results
     )
     return Comparison(
         rows,
@@ -186,7 +201,7 @@ def _judge(
 def _rows(
     artefacts: Sequence[Artefact],
     scores: Sequence[float],
-    agreements: Sequence[float],
+    parities: Sequence[Parity],
     times: Sequence[BenchResult],
 ) -> tuple[Row, ...]:
     """Make a row of each; the first score and the first time are eager PyTorch's."""
@@ -204,15 +219,30 @@ def _rows(
             artefact.manifest.float_type,
             _size(artefact),
             score,
-            agreement,
+            parity.class_agreement,
             time.p50_ms,
             time.ratio,
             time.error,
+            _missed(artefact, parity),
+            _accepted(artefact),
         )
-        for artefact, score, agreement, time in zip(
-            artefacts, known, agreements, others, strict=True
+        for artefact, score, parity, time in zip(
+            artefacts, known, parities, others, strict=True
         )
     )
+
+
+def _missed(artefact: Artefact, parity: Parity) -> str:
+    """Say what a graph misses: what it was compared by now, and what its sidecar says."""
+    told = stages.is_told(artefact)
+    now = "" if parity.passed or told else describe_parity(parity)
+    verdict = verdict_of(artefact.manifest)
+    before = "" if verdict.usable else str(verdict)
+    return now or before
+
+
+def _accepted(artefact: Artefact) -> bool:
+    return verdict_of(artefact.manifest).outcome is Outcome.ACCEPTED
 
 
 def _size(artefact: Artefact) -> float:

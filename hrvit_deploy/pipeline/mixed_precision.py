@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,14 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hrvit_deploy.artefact import Artefact
-from hrvit_deploy.measure.parity.gates import AGREEMENT
+from hrvit_deploy.artefact import Artefact, plain
+from hrvit_deploy.measure.parity.gates import LEAST_IMAGES, Measured
 from hrvit_deploy.options import QuantizeOptions
 from hrvit_deploy.pipeline.quality_gate import QualityCriteria
 from hrvit_deploy.progress import Progress
+from hrvit_deploy.verdict import AGREEMENT
+from hrvit_deploy.version import VERSION
 
 if TYPE_CHECKING:
     from hrvit_deploy.inference.prepared_runner import PreparedRunner
+    from hrvit_deploy.measure.accuracy.ranking_file import RankingFile
     from hrvit_deploy.measure.accuracy.sensitivity import Labelled, Sensitivity, SwitchedRunner
     from hrvit_deploy.quantization.calibration.ranges import Ranges
     from hrvit_deploy.quantization.products import Product
@@ -63,6 +67,7 @@ def sensitivity_of(
     progress: Progress,
     *,
     images: int = SENSITIVITY_IMAGES,
+    resume_file: RankingFile | None = None,
 ) -> Sensitivity:
     """Measure every product's damage alone, on a few images of the criteria."""
     from hrvit_deploy.measure.accuracy.sensitivity import measure_sensitivity
@@ -70,8 +75,43 @@ def sensitivity_of(
     runner, products = opened
     chosen = list(_labelled(graph, criteria, images))
     return measure_sensitivity(
-        graph.manifest, runner, products, chosen, progress, total=len(chosen)
+        graph.manifest, runner, products, chosen, progress, resume_file=resume_file
     )
+
+
+def ranking_file(
+    graph: Artefact,
+    ranges: tuple[Path, Ranges],
+    options: QuantizeOptions,
+    criteria: QualityCriteria,
+    images: int = SENSITIVITY_IMAGES,
+) -> RankingFile:
+    """Return the file beside the ranges that keeps what each product was measured to cost.
+
+    Args:
+        graph: In float32.
+        ranges: File and contents.
+        options: Which products, and to what.
+        criteria: What is measured on.
+        images: How many each product is tried on.
+    """
+    from hrvit_deploy.measure.accuracy.ranking_file import RankingFile, key_of
+
+    file, measured = ranges
+    source = criteria.images
+    key = key_of(
+        version=VERSION,
+        graph=graph.manifest.sha256,
+        ranges=measured.amax,
+        options=plain(options),
+        images=images,
+        contents=[
+            hashlib.sha256(labelled.image.pixels.tobytes()).hexdigest()
+            for labelled in _labelled(graph, criteria, images)
+        ],
+        place=str(criteria.data or source.folder),
+    )
+    return RankingFile(file.with_name(f"{graph.path.stem}-{options.precision}.ranking"), key)
 
 
 def rank_products(
@@ -82,6 +122,7 @@ def rank_products(
     progress: Progress,
     *,
     images: int = SENSITIVITY_IMAGES,
+    resume_file: RankingFile | None = None,
 ) -> Sensitivity:
     """Quantize one product of a float32 graph at a time, and rank them by what that costs.
 
@@ -92,12 +133,15 @@ def rank_products(
         criteria: What to measure on: labels, or images.
         progress: Advanced once a product.
         images: How many each product is tried on.
+        resume_file: Where a broken-off ranking goes on from.
 
     Raises:
         ArtefactError: The ranges are of another graph.
     """
     with switched(graph, ranges, options) as opened:
-        return sensitivity_of(graph, opened, criteria, progress, images=images)
+        return sensitivity_of(
+            graph, opened, criteria, progress, images=images, resume_file=resume_file
+        )
 
 
 def _labelled(graph: Artefact, criteria: QualityCriteria, count: int) -> Iterator[Labelled]:
@@ -123,6 +167,7 @@ class Search:
         options: Products kept already are not among those tried.
         criteria: What to judge on.
         progress: Shown each setting that was tried.
+        resume_file: Where a broken-off ranking goes on from.
     """
 
     graph: Artefact
@@ -130,6 +175,7 @@ class Search:
     options: QuantizeOptions
     criteria: QualityCriteria
     progress: Progress
+    resume_file: RankingFile | None = None
 
     def attempts(self) -> Iterator[tuple[str, ...]]:
         """Yield names to leave in float, the worst first: as few as will do, then more.
@@ -139,7 +185,13 @@ class Search:
         """
         with switched(self.graph, self.ranges, self.options) as opened:
             runner, products = opened
-            ranking = sensitivity_of(self.graph, opened, self.criteria, self.progress)
+            ranking = sensitivity_of(
+                self.graph,
+                opened,
+                self.criteria,
+                self.progress,
+                resume_file=self.resume_file,
+            )
             worst = tuple(damage.name for damage in ranking.damages)
             fewest = self._fewest(runner, products, worst)
         # One at least is quantized, or it would be the float graph.
@@ -165,7 +217,8 @@ class Search:
             score = self._score(prepared, [product.name not in kept for product in products])
             metric = AGREEMENT if self.criteria.data is None else ""
             limits = self.criteria.limits(self.options.precision)
-            passed = limits.check(metric, reference, score, 0, "").passed
+            measured = Measured(metric, reference, score, LEAST_IMAGES)
+            passed = limits.check(measured).passed
             verdict = "holds" if passed else "does not hold"
             self.progress.note(
                 f"  {count} of {len(worst)} in float: {score:.4f}, which {verdict}"

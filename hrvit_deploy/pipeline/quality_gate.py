@@ -1,26 +1,29 @@
 """What a narrower graph costs in what the network is for, and whether that is too much.
 
-The task says: mIoU or top-1 on labelled images, or the share of decisions that stay the
-float32 graph's where there are none.
+The task says: mIoU or top-1 on labelled images; where there are none, how far the decisions
+are the float32 graph's, in the mean over its classes. Where the images could not tell a good
+graph from a bad one, that is said, and is no pass. See :mod:`hrvit_deploy.verdict` for what
+follows from it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hrvit_deploy.artefact import ELSEWHERE, Artefact, Gate, Weights, record
-from hrvit_deploy.errors import GateError, UsageError
+from hrvit_deploy.artefact import ELSEWHERE, Artefact, Parity, Weights, record
+from hrvit_deploy.errors import UsageError
 from hrvit_deploy.image_source import ImageSource
-from hrvit_deploy.measure.parity.gates import AGREEMENT, QUALITY, QualityLimits
+from hrvit_deploy.measure.parity.gates import QUALITY, Measured, QualityLimits
 from hrvit_deploy.options import Precision
 from hrvit_deploy.pipeline import stages
 from hrvit_deploy.progress import Progress
 from hrvit_deploy.runners.spec import Implementation, RunOptions
+from hrvit_deploy.verdict import AGREEMENT, Outcome, accept, advice, require_usable, verdict_of
 
 if TYPE_CHECKING:
-    from hrvit_deploy.measure.accuracy.evaluate import EvaluateOptions
+    from hrvit_deploy.measure.accuracy.evaluate import EvaluateOptions, Evaluation
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class QualityCriteria:
         quality: None takes those of the precision. Only a gate that is given holds for
             random weights, whose decisions are near ties.
         remeasure: Measure on these images even what was judged before.
+        accept: Take what misses all the same, and say so in its sidecar.
     """
 
     data: Path | None = None
@@ -45,6 +49,7 @@ class QualityCriteria:
     labels_from: int | None = None
     quality: QualityLimits | None = None
     remeasure: bool = False
+    accept: bool = False
 
     @property
     def options(self) -> EvaluateOptions:
@@ -75,25 +80,47 @@ def check_quality(
     Returns:
         The candidate with its gate, passed or not.
     """
-    limits = criteria.limits(candidate.manifest.precision)
     if criteria.data is None:
         candidate = stages.verify(candidate, reference, criteria.images, progress)
-        return check_quality_by_parity(candidate, criteria)
+        return check_quality_by_parity(candidate, criteria, progress)
     from hrvit_deploy.measure.accuracy.evaluate import evaluate_artefact
 
     ours = evaluate_artefact(candidate, criteria.data, criteria.options, progress)
-    score = reference_score(reference, candidate, criteria, progress)
-    gate = limits.check(ours.metric, score, ours.score, ours.images, str(criteria.data))
-    return record(candidate, progress=progress, gate=gate)
+    theirs = reference_evaluation(reference, candidate, criteria, progress)
+    measured = Measured(
+        metric=ours.metric,
+        reference=theirs.score,
+        candidate=ours.score,
+        images=ours.images,
+        data=str(criteria.data),
+        constant=theirs.constant,
+        seen=_seen(candidate, criteria),
+    )
+    return _gated(candidate, measured, criteria, progress)
 
 
-def reference_score(
+def _seen(candidate: Artefact, criteria: QualityCriteria) -> int | None:
+    """Count the labelled images that were calibrated on, where that is known."""
+    from hrvit_deploy.measure.accuracy.evaluate import labelled_data
+
+    if not criteria.images.avoid or criteria.data is None:
+        return None
+    chosen = labelled_data(criteria.data, candidate.manifest.network).chosen(criteria.samples)
+    return sum(sample.image.resolve() in criteria.images.avoid for sample in chosen)
+
+
+def judged_apart(criteria: QualityCriteria, calibrated: frozenset[Path]) -> QualityCriteria:
+    """Return criteria that judge on other images than were calibrated on, if there are any."""
+    return replace(criteria, images=replace(criteria.images, avoid=calibrated))
+
+
+def reference_evaluation(
     reference: Artefact | None,
     candidate: Artefact,
     criteria: QualityCriteria,
     progress: Progress,
-) -> float:
-    """Measure mIoU or top-1 of the float32 graph, or without one of the eager network.
+) -> Evaluation:
+    """Evaluate the float32 graph on labelled images, or without one the eager network.
 
     Args:
         reference: The float32 graph; None for the network the candidate came from.
@@ -111,18 +138,48 @@ def reference_score(
         criteria.options,
         progress,
         run=RunOptions(implementation=by),
-    ).score
+    )
 
 
-def check_quality_by_parity(candidate: Artefact, criteria: QualityCriteria) -> Artefact:
+def check_quality_by_parity(
+    candidate: Artefact, criteria: QualityCriteria, progress: Progress
+) -> Artefact:
     """Check the quality by a comparison that was just made on the criteria's images."""
     parity = candidate.manifest.parity
     assert parity is not None
-    limits = criteria.limits(candidate.manifest.precision)
-    where = str(criteria.images.folder or "bundled photographs")
-    return record(
-        candidate, gate=limits.check(AGREEMENT, 1.0, parity.agreement, parity.images, where)
+    assert parity.class_agreement is not None
+    measured = Measured(
+        metric=AGREEMENT,
+        reference=1.0,
+        candidate=parity.class_agreement,
+        images=parity.images,
+        data=str(criteria.images.folder or "bundled photographs"),
+        constant=parity.constant_agreement or 0.0,
+        share=parity.agreement,
+        unjudged=_undecided(parity),
+        seen=criteria.images.seen(candidate.manifest.preparation.size),
     )
+    return _gated(candidate, measured, criteria, progress)
+
+
+def _undecided(parity: Parity) -> str:
+    """Say why the decisions of a comparison judge nothing, if they do not."""
+    if parity.constant_share == parity.constant_agreement:
+        return (
+            f"the float32 graph decides one class everywhere on the {parity.images} images, so"
+            " that agreement with it tells nothing"
+        )
+    return parity.unjudged
+
+
+def _gated(
+    candidate: Artefact, measured: Measured, criteria: QualityCriteria, progress: Progress
+) -> Artefact:
+    """Write a gate into a sidecar; what was compared counts as the gate does."""
+    manifest = candidate.manifest
+    held = is_held(candidate, criteria)
+    gate = criteria.limits(manifest.precision).check(measured, held=held)
+    return record(candidate, progress=progress, gate=gate)
 
 
 def recheck(
@@ -149,25 +206,13 @@ def recheck(
         progress.note(f"{candidate.path.name} came quantized: it is built as it is, unjudged")
         return candidate
     gate = manifest.gate
-    if gate is None or criteria.remeasure:
+    # Agreement of earlier versions counted every pixel alike, and had no share beside it.
+    outdated = gate is not None and gate.metric == AGREEMENT and gate.share is None
+    if gate is None or outdated or gate.unjudged or criteria.remeasure:
         return check_quality(candidate, reference, criteria, progress)
-    limits = criteria.limits(manifest.precision)
-    verdict = limits.check(gate.metric, gate.reference, gate.candidate, gate.images, gate.data)
-    return record(candidate, progress=progress, gate=verdict)
-
-
-def require_parity(artefact: Artefact) -> None:
-    """Refuse to go on with an artefact that missed its gates.
-
-    Raises:
-        GateError: It did.
-    """
-    parity = artefact.manifest.parity
-    if parity is not None and not parity.passed:
-        raise GateError(
-            f"{artefact.path} does not answer as {parity.reference} does: {parity.note}",
-            "loosen the gates if that is good enough, or take another precision",
-        )
+    judged = _gated(candidate, Measured.of(gate), criteria, progress)
+    # Accepted once, unless other limits are given now.
+    return accept(judged) if gate.accepted and criteria.quality is None else judged
 
 
 def is_held(candidate: Artefact, criteria: QualityCriteria) -> bool:
@@ -176,58 +221,38 @@ def is_held(candidate: Artefact, criteria: QualityCriteria) -> bool:
     return not random or criteria.quality is not None
 
 
-def missed(candidate: Artefact, criteria: QualityCriteria, progress: Progress) -> bool:
-    """Warn of a missed gate, and return whether it counts.
-
-    Args:
-        candidate: With a gate in its sidecar.
-        criteria: What it was checked on.
-        progress: Warned.
-    """
-    gate = candidate.manifest.gate
-    if gate is None or gate.passed:
-        return False
-    counts = is_held(candidate, criteria)
-    advice = "add --auto" if counts else "the weights are random, so this is told only"
-    progress.warn(f"{describe(gate)}; {advice}")
-    return counts
-
-
-def require_quality(candidate: Artefact, criteria: QualityCriteria, progress: Progress) -> None:
-    """Refuse to go on with a graph that loses more than it may.
+def require_quality(candidate: Artefact, progress: Progress) -> None:
+    """Refuse to go on with what is not good enough; tell what is not held against it.
 
     Raises:
-        GateError: It does; with the figures, and what to do.
+        GateError: It misses, or cannot be judged; with the figures, and what to do.
     """
-    gate = candidate.manifest.gate
-    if gate is None or gate.passed:
-        return
-    if not is_held(candidate, criteria):
+    require_usable(candidate)
+    tell(candidate, progress)
+
+
+def tell(candidate: Artefact, progress: Progress) -> None:
+    """Warn of all that a verdict has in it but a plain pass.
+
+    Args:
+        candidate: Just made, or judged again.
+        progress: Warned.
+    """
+    manifest = candidate.manifest
+    verdict = verdict_of(manifest)
+    if verdict.outcome is Outcome.TOLD:
         progress.warn(
-            f"{describe(gate)}; the weights are random and decide by chance, so this is told"
+            f"{verdict.reason}; the weights are random and decide by chance, so this is told"
             " and not held against the graph"
         )
-        return
-    quantized = candidate.manifest.quantization is not None
-    raise GateError(
-        f"{candidate.path}: {describe(gate)}",
-        "add --auto to leave the worst products in float, calibrate on more or other images,"
-        " or build --fp16"
-        if quantized
-        else "take another precision, or loosen the gate with --max-drop or --min-agreement",
-    )
-
-
-def describe(gate: Gate) -> str:
-    """Describe a gate in words."""
-    if gate.metric == AGREEMENT:
-        return (
-            f"{gate.candidate:.4f} of the decisions are the float32 graph's on {gate.images}"
-            f" images, and {gate.limit:.4f} must be"
+    elif verdict.outcome is Outcome.ACCEPTED:
+        progress.warn(f"{candidate.path.name} is taken in spite of this: {verdict.reason}")
+    elif not verdict.usable:
+        progress.warn(f"{candidate.path} is refused: {verdict}; {advice(manifest)}")
+    gate = manifest.gate
+    if verdict.usable and gate is not None and gate.seen:
+        some = "all" if gate.seen >= gate.images else f"{gate.seen}"
+        progress.warn(
+            f"{some} of the {gate.images} images it was judged on were calibrated on too:"
+            " give others with --data, or more with --images"
         )
-    drop, allowed = gate.reference - gate.candidate, gate.reference - gate.limit
-    return (
-        f"{gate.metric} is {gate.candidate:.4f} against {gate.reference:.4f} in float32 on"
-        f" {gate.images} images: a loss of {100 * drop:.2f} points, and {100 * allowed:.2f}"
-        " are allowed"
-    )

@@ -6,6 +6,7 @@ Engines are built only from what comes out of here good enough; see
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from hrvit_deploy.artefact import (
     Artefact,
     Kind,
+    Preparation,
     known_sidecar,
     open_artefact,
     read_sidecar,
@@ -23,16 +25,24 @@ from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.options import CalibrationOptions, Precision, QuantizeOptions
 from hrvit_deploy.outputs import workplace
 from hrvit_deploy.pipeline import stages
-from hrvit_deploy.pipeline.mixed_precision import Search
+from hrvit_deploy.pipeline.mixed_precision import Search, ranking_file
 from hrvit_deploy.pipeline.quality_gate import (
     QualityCriteria,
     check_quality,
     check_quality_by_parity,
-    describe,
+    judged_apart,
     recheck,
 )
 from hrvit_deploy.pipeline.stages import CALIB_DIR, EXPORT_DIR
 from hrvit_deploy.progress import Progress
+from hrvit_deploy.verdict import (
+    Outcome,
+    accept,
+    describe_gate,
+    make_checked,
+    require_usable,
+    verdict_of,
+)
 
 if TYPE_CHECKING:
     from hrvit_deploy.quantization.calibration.ranges import Ranges
@@ -48,6 +58,8 @@ def find_or_cast(
     progress: Progress,
     *,
     folder: Path | None = None,
+    judge: Callable[[Artefact], Artefact] = lambda made: made,
+    accept: bool = False,
 ) -> tuple[Artefact, bool]:
     """Find the graph in float16 or bfloat16, or cast it; return whether it was cast just now.
 
@@ -57,6 +69,8 @@ def find_or_cast(
         images: To measure activations on and to compare on.
         progress: Shown each step.
         folder: Where a typed graph goes; None for beside this one.
+        judge: Judges one that was cast just now further, before it has its name.
+        accept: Take one that misses all the same, and say so in its sidecar.
     """
     if rest is graph.manifest.precision:
         return graph, False
@@ -68,7 +82,8 @@ def find_or_cast(
         known = open_artefact(path)
         if graph.manifest.sha256 == known.manifest.sources[0].sha256:
             return known, False
-    return stages.cast(graph, rest, images, progress, path=path), True
+    made = stages.cast(graph, rest, images, progress, path=path, judge=judge, accept=accept)
+    return made, True
 
 
 def _descends(path: Path, graph: Artefact) -> bool:
@@ -93,6 +108,8 @@ def quantize(
 ) -> Artefact:
     """Quantize a float graph and judge what came of it.
 
+    It bears its name only if it passed; what stood there under that name stands till then.
+
     Args:
         graph: In float32, or float16.
         ranges: File and contents, of the float32 graph.
@@ -104,47 +121,86 @@ def quantize(
         folder: Where graphs go.
 
     Returns:
-        The quantized artefact; its sidecar holds the gate, passed or not.
+        The quantized artefact; in ``refused/`` below the folder where it missed.
 
     Raises:
-        GateError: With ``auto``, the gate does not hold whatever is left out.
+        GateError: With ``auto``, the gate does not hold whatever is left out; or the graph
+            in its narrower type missed what it is held to.
     """
     from hrvit_deploy.quantization.quantize import quantize_artefact
 
     file, measured_ranges = ranges
     rest = rest or graph.manifest.precision
-    base, _ = find_or_cast(graph, rest, criteria.images, progress, folder=folder)
+    calibrated = calibrated_files(measured_ranges, graph.manifest.preparation)
+    criteria = judged_apart(criteria, calibrated)
+    base, _ = find_or_cast(
+        graph, rest, criteria.images, progress, folder=folder, accept=criteria.accept
+    )
+    require_usable(base)
     path = folder / f"{base.path.stem}-{options.precision}.onnx"
     reference = _float32_of(graph)
 
-    def make(options: QuantizeOptions) -> Artefact:
-        made = quantize_artefact(base, measured_ranges, path, options, ranges_file=file)
-        quantization = made.manifest.quantization
-        assert quantization is not None
-        progress.note(f"{quantization.products} products in {options.precision}: {path.name}")
-        return check_quality(made, reference, criteria, progress)
+    def make(options: QuantizeOptions, *, accept: bool = False) -> Artefact:
+        def judged(staged: Path) -> Artefact:
+            made = quantize_artefact(base, measured_ranges, staged, options, ranges_file=file)
+            quantization = made.manifest.quantization
+            assert quantization is not None
+            progress.note(
+                f"{quantization.products} products in {options.precision}: {path.name}"
+            )
+            return check_quality(made, reference, criteria, progress)
 
+        return make_checked(path, judged, accepted=accept)
+
+    if not auto:
+        return make(options, accept=criteria.accept)
     made = make(options)
     gate = made.manifest.gate
     assert gate is not None
-    if not auto or gate.passed:
-        return made
-    progress.note(f"{describe(gate)}: looking for the products that cost most")
-    search = Search(reference or graph, measured_ranges, options, criteria, progress)
+    # Products in float mend what was missed, not what these images cannot tell.
+    if passes(made) or gate.unjudged:
+        return make(options, accept=True) if criteria.accept and not passes(made) else made
+    progress.note(f"{describe_gate(gate)}: looking for the products that cost most")
+    float32 = reference or graph
+    resume = ranking_file(float32, (file, measured_ranges), options, criteria)
+    search = Search(float32, measured_ranges, options, criteria, progress, resume)
     kept: tuple[str, ...] = ()
     for kept in search.attempts():
         made = make(replace(options, keep=(*kept, *options.keep)))
-        gate = made.manifest.gate
-        assert gate is not None
-        if gate.passed:
+        if passes(made):
             for name in kept:
                 progress.note(f"  in float: {name}")
             progress.note(f"{len(kept)} products stay in float, the worst first")
+            resume.remove()
             return made
+    if criteria.accept:
+        return make(replace(options, keep=(*kept, *options.keep)), accept=True)
     raise GateError(
-        f"{path}: even with {len(kept)} more products in float, {describe(gate)}",
+        f"{made.path}: even with {len(kept)} more products in float,"
+        f" {verdict_of(made.manifest).reason}",
         "build --fp16, or loosen the gate with --max-drop or --min-agreement",
     )
+
+
+def passes(made: Artefact) -> bool:
+    """Return whether nothing was missed, held against the graph or not."""
+    return verdict_of(made.manifest).outcome in (Outcome.PASSED, Outcome.ACCEPTED)
+
+
+def calibrated_files(ranges: Ranges, preparation: Preparation) -> frozenset[Path]:
+    """Return the files that ranges were measured on, resolved; none where they are gone."""
+    from hrvit_deploy.quantization.calibration.images import FileSet, open_pictures
+
+    if ranges.random_data or not ranges.place:
+        return frozenset()
+    options = CalibrationOptions(ranges.method, samples=ranges.samples)
+    try:
+        pictures = open_pictures(Path(ranges.place), options, preparation)
+    except InputError:
+        return frozenset()
+    if not isinstance(pictures, FileSet):
+        return frozenset()
+    return frozenset(path.resolve() for path in pictures.paths)
 
 
 def cast_and_check(
@@ -156,10 +212,22 @@ def cast_and_check(
     folder: Path = EXPORT_DIR,
 ) -> Artefact:
     """Cast a float32 graph to float16 or bfloat16 and check its quality against it."""
-    typed, fresh = find_or_cast(graph, precision, criteria.images, progress, folder=folder)
-    if fresh and criteria.data is None:
-        return check_quality_by_parity(typed, criteria)
-    return check_quality(typed, graph, criteria, progress)
+
+    def judge(made: Artefact) -> Artefact:
+        if criteria.data is None:
+            return check_quality_by_parity(made, criteria, progress)
+        return check_quality(made, graph, criteria, progress)
+
+    typed, fresh = find_or_cast(
+        graph,
+        precision,
+        criteria.images,
+        progress,
+        folder=folder,
+        judge=judge,
+        accept=criteria.accept,
+    )
+    return typed if fresh else recheck(typed, graph, criteria, progress)
 
 
 def source_of(made: Artefact) -> Artefact | None:
@@ -316,7 +384,7 @@ def quantize_request(
         folder: Where graphs are written.
 
     Returns:
-        The quantized artefact; its sidecar holds the gate, passed or not.
+        The quantized artefact; one made now lies in ``refused/`` where it missed.
 
     Raises:
         UsageError: The graph is quantized already, and the request says how to.
@@ -330,7 +398,8 @@ def quantize_request(
             )
         if graph.manifest.quantization and graph.manifest.quantization.random_data:
             progress.warn(NOISE)
-        return recheck(graph, source_of(graph), request.criteria, progress)
+        judged = recheck(graph, source_of(graph), request.criteria, progress)
+        return accept(judged) if request.criteria.accept else judged
     check_castable(graph, request.rest)
     ranges = find_ranges(
         graph,

@@ -80,12 +80,14 @@ def run_pipeline(
     from hrvit_deploy.measure.latency.worker import candidate_of
 
     exports, engines = folders
-    graph = stages.export(trained, options, exports, criteria.images, progress)
-    quality_gate.require_parity(graph)
+    graph = stages.export(
+        trained, options, exports, criteria.images, progress, accept=criteria.accept
+    )
+    quality_gate.require_quality(graph, progress)
     typed = type_graph(
         graph, building.precision, criteria, progress, images=images, folder=exports
     )
-    quality_gate.require_quality(typed, criteria, progress)
+    quality_gate.require_quality(typed, progress)
     engine = stages.build(typed, building, engines, criteria.images, progress)
     candidates = [candidate_of(spec) for spec in (stages.eager(graph), RunnerSpec(graph))]
     return PipelineResult(graph, engine, bench(candidates, timing, environment, progress))

@@ -6,7 +6,7 @@ from them is handed to it here. :mod:`hrvit_deploy.pipeline.run` runs them all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,13 @@ from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.measure.parity.gates import GATES, Gates
 from hrvit_deploy.model.variants import NetworkSpec
 from hrvit_deploy.normalisation import doubts_about
-from hrvit_deploy.options import BuildOptions, ExportOptions, Precision, check_output
+from hrvit_deploy.options import (
+    QUANTIZED,
+    BuildOptions,
+    ExportOptions,
+    Precision,
+    check_output,
+)
 from hrvit_deploy.progress import Progress
 from hrvit_deploy.runners.spec import (
     Implementation,
@@ -26,6 +32,7 @@ from hrvit_deploy.runners.spec import (
     RunnerSpec,
     RunOptions,
 )
+from hrvit_deploy.verdict import make_checked, require_usable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,8 +71,11 @@ def export(
     progress: Progress,
     *,
     gates: Gates | None = None,
+    accept: bool = False,
 ) -> Artefact:
     """Export a network to ONNX and compare the graph with it on real images.
+
+    The graph bears its name only if the comparison passed.
 
     Args:
         trained: From :func:`load`.
@@ -74,9 +84,10 @@ def export(
         images: To compare on, and to measure activations for narrow types.
         progress: Shown each step.
         gates: What the comparison must keep; by default those of the precision.
+        accept: Take the graph all the same where it misses, and say so in its sidecar.
 
     Returns:
-        The artefact; its sidecar holds the comparison, passed or not.
+        The artefact; in ``refused/`` below the folder where it missed.
 
     Raises:
         ExportError: The graph cannot be traced, checked or simplified.
@@ -99,8 +110,12 @@ def export(
     form = deploy(trained.network, options.size, rewrites)
     path = folder / f"{export_name(described, options)}.onnx"
     subject = Subject(form, described, preparation, trained.sources)
-    artefact = export_onnx(subject, path, options, batches, progress)
-    return verify(artefact, None, images, progress, gates=gates)
+
+    def make(staged: Path) -> Artefact:
+        exported = export_onnx(subject, staged, options, batches, progress)
+        return verify(exported, None, images, progress, gates=gates)
+
+    return make_checked(path, make, accepted=accept)
 
 
 def doubts(
@@ -129,8 +144,12 @@ def cast(
     progress: Progress,
     *,
     path: Path | None = None,
+    judge: Callable[[Artefact], Artefact] = lambda made: made,
+    accept: bool = False,
 ) -> Artefact:
     """Cast a float32 graph to float16 or bfloat16 and compare it with eager PyTorch.
+
+    The new graph bears its name only if the comparison passed, and what else is judged.
 
     Args:
         artefact: The graph.
@@ -138,9 +157,11 @@ def cast(
         images: To measure activations on, and to compare on.
         progress: Shown each step.
         path: The new graph; None for beside the old one, named after the type.
+        judge: Judges the new graph further, before it has its name.
+        accept: Take the graph all the same where it misses, and say so in its sidecar.
 
     Returns:
-        The new graph; its sidecar holds the comparison, passed or not.
+        The new graph; in ``refused/`` beside its place where it missed.
     """
     from hrvit_deploy.export.stage import cast_artefact
 
@@ -149,9 +170,13 @@ def cast(
     path = path or artefact.path.with_stem(f"{artefact.path.stem}-{precision}")
     if manifest.precision is Precision.FP32:
         progress.note(f"{artefact.path.name} is fp32; typing it in {precision} as {path.name}")
-    made = cast_artefact(artefact, path, precision, batches, progress)
-    known = manifest.network.variant is not None
-    return verify(made, None if known else artefact, images, progress)
+    against = None if manifest.network.variant is not None else artefact
+
+    def make(staged: Path) -> Artefact:
+        made = cast_artefact(artefact, staged, precision, batches, progress)
+        return judge(verify(made, against, images, progress))
+
+    return make_checked(path, make, accepted=accept)
 
 
 def build(
@@ -172,6 +197,7 @@ def build(
 
     Raises:
         BuildError: The backend refused the network.
+        GateError: The graph missed what it was held to; nothing is built.
         PrecisionError: The engine's types are not those asked for.
     """
     from hrvit_deploy.engines.build import build_engine
@@ -179,9 +205,7 @@ def build(
     requested, stored = options.precision, artefact.manifest.precision
     if stored is Precision.FP32 and requested in (Precision.FP16, Precision.BF16):
         artefact = cast(artefact, requested, images, progress)
-    parity = artefact.manifest.parity
-    if parity is not None and not parity.passed:
-        progress.warn(f"{artefact.path.name} missed its gates; the engine will too")
+    require_usable(artefact)
     return build_engine(artefact, folder, options, progress)
 
 
@@ -211,11 +235,18 @@ def verify(
         InputError: There are no images, or outputs that cannot be compared.
         RunnerError: One of the two cannot run.
     """
-    return record(
-        artefact,
-        progress=progress,
-        parity=measure_parity(artefact, against, images, progress, gates=gates, run=run),
-    )
+    parity = measure_parity(artefact, against, images, progress, gates=gates, run=run)
+    held = gates is not None or not is_told(artefact)
+    return record(artefact, progress=progress, parity=replace(parity, held=held))
+
+
+def is_told(artefact: Artefact) -> bool:
+    """Return whether what an artefact misses is told, and not held against it.
+
+    Eight bits turn near ties, and random weights decide by little else.
+    """
+    manifest = artefact.manifest
+    return manifest.network.weights is Weights.RANDOM and manifest.precision in QUANTIZED
 
 
 def measure_parity(
@@ -250,7 +281,7 @@ def measure_parity(
             candidate,
             reference,
             images.open(size),
-            gates or GATES[manifest.precision],
+            gates or usual_gates(manifest.precision, run),
             progress,
             total=images.count(size),
         )
@@ -283,6 +314,14 @@ def reference_of(artefact: Artefact, run: RunOptions = RunOptions()) -> RunnerSp
     elsewhere = Provider.CPU if run.provider is Provider.OPENVINO else Provider.OPENVINO
     other = replace(run, provider=elsewhere, inference_precision=InferencePrecision.F32)
     return RunnerSpec(artefact, other, name=str(elsewhere))
+
+
+def usual_gates(precision: Precision, run: RunOptions) -> Gates:
+    """Return the gates of a precision; those of bfloat16 where the runtime may narrow it so."""
+    narrowed = run.inference_precision is InferencePrecision.DEVICE
+    if narrowed and precision in (Precision.FP32, Precision.FP16):
+        return GATES[Precision.BF16]
+    return GATES[precision]
 
 
 def eager(artefact: Artefact, run: RunOptions = RunOptions()) -> RunnerSpec:

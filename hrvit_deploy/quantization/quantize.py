@@ -22,6 +22,7 @@ from hrvit_deploy.quantization.calibration.ranges import Ranges, check_fits
 from hrvit_deploy.quantization.formats import FORMATS
 from hrvit_deploy.quantization.products import choose_products, find_products
 from hrvit_deploy.quantization.qdq import insert_qdq
+from hrvit_deploy.verdict import inherited
 
 FLOATS = (Precision.FP32, Precision.FP16)
 
@@ -81,6 +82,7 @@ def quantize_artefact(
             ),
             parity=None,
             gate=None,
+            accepted=inherited(manifest),
         )
         write_sidecar(written, changed)
     return Artefact(path, changed)

@@ -18,6 +18,7 @@ from hrvit_deploy.artefact import (
     Source,
     TensorInfo,
 )
+from hrvit_deploy.verdict import Verdict, verdict_of
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Description:
         operators: Type to count, most frequent first; empty for a plan.
         nodes: How many operators that is.
         layers: Type of a plan's layers to their number; empty for a graph.
+        verdict: The one on all that was measured of it.
         origin: Of a graph that another tool wrote, where it came from.
         chain: This file and everything it was made from, with hashes, nearest first.
     """
@@ -50,6 +52,7 @@ class Description:
     graph: Graph | None
     engine: Engine | None
     chain: tuple[Source, ...]
+    verdict: Verdict
     parity: Parity | None
     quantization: Quantization | None
     gate: Gate | None
@@ -87,6 +90,7 @@ def describe(artefact: Artefact) -> Description:
         graph=graph,
         engine=engine,
         chain=artefact.as_source(),
+        verdict=verdict_of(manifest),
         parity=manifest.parity,
         quantization=manifest.quantization,
         gate=manifest.gate,

@@ -126,7 +126,8 @@ def test_noise_must_be_asked_for_and_is_marked(run: Run, graph: Path) -> None:
 def test_lists_and_arrays(run: Run, graph: Path, images: Path) -> None:
     names = sorted(path.name for path in images.iterdir())
     Path("calib/list.txt").write_text("".join(f"images/{name}\n" for name in names))
-    np.savez("some.npz", np.zeros((4, SIZE.height + 9, SIZE.width - 3, 3), np.uint8))
+    shape = (4, SIZE.height + 9, SIZE.width - 3, 3)
+    np.savez("some.npz", np.random.default_rng(0).integers(0, 256, shape, np.uint8))
 
     minmax = ("calibrate", "--method", "minmax", "--images")
 

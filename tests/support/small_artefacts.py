@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,14 @@ from hrvit_deploy.options import ImageSize, OutputFormat, Precision, Task
 SIZE = 32
 
 
-def artefact(folder: Path, *, batch: int | str = "batch", **changes: Any) -> Artefact:
+Make = Callable[[Path], Artefact]
+
+
+def artefact(
+    folder: Path, *, batch: int | str = "batch", name: str = "small.onnx", **changes: Any
+) -> Artefact:
     """A graph that answers with the mean of each channel: three classes."""
-    path = folder / "small.onnx"
+    path = folder / name
     onnx.save(_graph(batch), path)
     manifest = Manifest(
         kind=Kind.ONNX,

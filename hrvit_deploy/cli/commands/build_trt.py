@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hrvit_deploy.cli import arguments as arg
-from hrvit_deploy.cli.console import Terminal, exit_on_failed_parity
+from hrvit_deploy.cli.console import Terminal, exit_on_refusal
 from hrvit_deploy.cli.newest import resolve_artefact, resolve_quantizable
 from hrvit_deploy.cli.parsing import (
     parse_calibration,
@@ -103,15 +103,9 @@ def build_trt(
         bool,
         typer.Option("--strip-weights", help="Leave weights out of the plan, to be refitted."),
     ] = False,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            "--images",
-            help="Folder, .txt list or .npz of images to calibrate and compare on.",
-            show_default="calib/images/",
-        ),
-    ] = None,
+    images: arg.EngineImages = None,
     samples: arg.GateImages = None,
+    accept_parity: arg.AcceptParity = False,
     data: arg.DataDir = None,
     labels_from: arg.LabelsFrom = None,
     max_drop: arg.MaxDrop = None,
@@ -166,6 +160,7 @@ def build_trt(
             min_agreement,
             usual_count=None,
             labels_from=labels_from,
+            accept=accept_parity,
         ),
         parse_calibration(method, images, random_data=random_data),
         ranges,
@@ -183,7 +178,7 @@ def build_trt(
         )
         engine = build_from(graph, options, request, terminal, out)
     tables.print_artefact(engine, as_json=as_json)
-    exit_on_failed_parity(engine)
+    exit_on_refusal(engine)
 
 
 def _one_precision(**flags: bool) -> Precision:

@@ -16,7 +16,13 @@ from hrvit_deploy.cli.render import tables as show
 from hrvit_deploy.encoding import encode_json
 from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.outputs import require_writable
-from hrvit_deploy.pipeline.compare import Comparison, Row, compare_artefacts, family
+from hrvit_deploy.pipeline.compare import (
+    Comparison,
+    Row,
+    compare_artefacts,
+    family,
+    labelled_source,
+)
 from hrvit_deploy.pipeline.stages import EXPORT_DIR
 from hrvit_deploy.runners.spec import InferencePrecision, Provider, RunOptions
 
@@ -49,6 +55,14 @@ def compare(
     inference_precision: arg.InferencePrecisionName = InferencePrecision.F32,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns that each takes.")] = 5,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Timed runs per turn.")] = 5,
+    accept_parity: Annotated[
+        bool,
+        typer.Option(
+            "--accept-parity",
+            help="End well though a graph fails its comparison or its gate.",
+            show_default="exit 1",
+        ),
+    ] = False,
     out: arg.OutDir = Path("bench"),
     as_json: arg.AsJson = False,
 ) -> None:
@@ -61,10 +75,13 @@ def compare(
     with Terminal() as terminal:
         graphs = [open_artefact(path) for path in artefacts or ()]
         graphs = graphs or family(EXPORT_DIR)
+        source = ImageSource(images)
+        if images is None and data is not None:
+            source = labelled_source(graphs[0], data)
         comparison = compare_artefacts(
             graphs,
             data,
-            ImageSource(images),
+            source,
             BenchOptions(rounds=rounds, runs=runs),
             terminal,
             samples=samples,
@@ -80,7 +97,8 @@ def compare(
         print_json({"artefact": path, **plain(comparison)})
     else:
         _print(comparison, path)
-    if any(row.error for row in comparison.rows):
+    missed = any(row.missed and not (row.accepted or accept_parity) for row in comparison.rows)
+    if missed or any(row.error for row in comparison.rows):
         raise typer.Exit(1)
 
 
@@ -92,6 +110,11 @@ def _print(comparison: Comparison, path: Path) -> None:
         facts = {"judged": f"{comparison.images} images of {comparison.data}"} | facts
     facts |= {
         row.name: f"could not be timed: {row.error}" for row in comparison.rows if row.error
+    }
+    facts |= {
+        row.name: f"{'accepted in spite of' if row.accepted else 'FAILED'}: {row.missed}"
+        for row in comparison.rows
+        if row.missed
     }
     printer.print(show.facts(facts))
 

@@ -16,6 +16,7 @@ from hrvit_deploy.cli.console import Terminal, print_json
 from hrvit_deploy.cli.newest import resolve_artefact
 from hrvit_deploy.embed.triton.serving import Device, TritonBackend, TritonOptions
 from hrvit_deploy.errors import UsageError
+from hrvit_deploy.verdict import require_usable
 
 EMBEDDED_DIR = Path("embedded")
 
@@ -120,6 +121,7 @@ def embed(
     )
     with Terminal() as terminal:
         chosen = resolve_artefact(artefact, terminal)
+        require_usable(chosen)
     folder = out or EMBEDDED_DIR / f"{chosen.path.stem}-{form}"
     lines = _write(form, chosen, folder, options)
     if as_json:

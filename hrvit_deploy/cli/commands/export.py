@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hrvit_deploy.cli import arguments as arg
-from hrvit_deploy.cli.console import Terminal, exit_on_failed_parity
+from hrvit_deploy.cli.console import Terminal, exit_on_refusal
 from hrvit_deploy.cli.render import tables
 from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.model.variants import NetworkSpec, load_variant
@@ -25,7 +25,7 @@ from hrvit_deploy.options import (
     parse_size,
 )
 from hrvit_deploy.outputs import require_writable
-from hrvit_deploy.pipeline import stages
+from hrvit_deploy.pipeline import quality_gate, stages
 from hrvit_deploy.pipeline.stages import EXPORT_DIR
 
 
@@ -50,6 +50,7 @@ def export(
     seed: arg.Seed = 0,
     images: arg.ImageFolder = None,
     samples: arg.Samples = None,
+    accept_parity: arg.AcceptParity = False,
     out: arg.OutDir = EXPORT_DIR,
     as_json: arg.AsJson = False,
 ) -> None:
@@ -79,6 +80,14 @@ def export(
         trained = stages.load(spec, terminal)
         if not size:
             options = replace(options, size=DEFAULT_SIZE[trained.described.known_task])
-        artefact = stages.export(trained, options, out, ImageSource(images, samples), terminal)
+        artefact = stages.export(
+            trained,
+            options,
+            out,
+            ImageSource(images, samples),
+            terminal,
+            accept=accept_parity,
+        )
+        quality_gate.tell(artefact, terminal)
     tables.print_artefact(artefact, as_json=as_json)
-    exit_on_failed_parity(artefact)
+    exit_on_refusal(artefact)

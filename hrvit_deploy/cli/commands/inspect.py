@@ -42,5 +42,7 @@ def inspect(
     from hrvit_deploy.report.inspect import describe
 
     with Terminal() as terminal:
-        description = describe(resolve_artefact(path if artefact else None, terminal))
+        description = describe(
+            resolve_artefact(path if artefact else None, terminal, usable=False)
+        )
     print_json(plain(description)) if as_json else tables.print_description(description)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hrvit_deploy.cli import arguments as arg
-from hrvit_deploy.cli.console import Terminal
+from hrvit_deploy.cli.console import Terminal, exit_on_refusal
 from hrvit_deploy.cli.newest import resolve_artefact
 from hrvit_deploy.cli.parsing import (
     parse_calibration,
@@ -51,6 +51,7 @@ def quantize(
     max_drop: arg.MaxDrop = None,
     min_agreement: arg.MinAgreement = None,
     samples: arg.GateImages = None,
+    accept_parity: arg.AcceptParity = False,
     out: arg.OutDir = EXPORT_DIR,
     as_json: arg.AsJson = False,
 ) -> None:
@@ -66,6 +67,7 @@ def quantize(
             max_drop,
             min_agreement,
             labels_from=labels_from,
+            accept=accept_parity,
         ),
         parse_calibration(method, images, random_data=random_data),
         ranges,
@@ -78,7 +80,6 @@ def quantize(
         graph = resolve_artefact(model, terminal, Precision.FP32)
         check_castable(graph, request.rest)
         made = quantize_request(graph, request, terminal, out)
-        missed = quality_gate.missed(made, request.criteria, terminal)
+        quality_gate.tell(made, terminal)
     quantization.print_quantized(made, as_json=as_json)
-    if missed:
-        raise typer.Exit(1)
+    exit_on_refusal(made)

@@ -11,7 +11,6 @@ from hrvit_deploy.cli.console import Terminal, now
 from hrvit_deploy.cli.parsing import parse_criteria
 from hrvit_deploy.cli.render import tables
 from hrvit_deploy.errors import UsageError
-from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.model.variants import NetworkSpec, load_variant
 from hrvit_deploy.options import (
     DEFAULT_SIZE,
@@ -23,7 +22,6 @@ from hrvit_deploy.options import (
 )
 from hrvit_deploy.outputs import require_writable
 from hrvit_deploy.pipeline import stages
-from hrvit_deploy.pipeline.quality_gate import QualityCriteria
 
 
 def run(
@@ -32,7 +30,7 @@ def run(
     checkpoint: arg.CheckpointFile = None,
     num_classes: arg.Classes = None,
     size: arg.Size = None,
-    images: arg.ImageFolder = None,
+    images: arg.EngineImages = None,
     samples: arg.Samples = None,
     backend: arg.BackendName = Backend.AUTO,
     rounds: Annotated[
@@ -52,6 +50,7 @@ def run(
             show_default="in FP16",
         ),
     ] = False,
+    accept_parity: arg.AcceptParity = False,
     as_json: arg.AsJson = False,
 ) -> None:
     """Export, verify, build an engine and time the graph, in one command."""
@@ -62,10 +61,8 @@ def run(
     if int8 and fp8:
         raise UsageError("an engine has one precision, not int8 and fp8", "give one of the two")
     precision = Precision.INT8 if int8 else Precision.FP8 if fp8 else Precision.FP16
-    criteria = (
-        parse_criteria(precision, None, images, samples, None, None, usual_count=None)
-        if int8 or fp8
-        else QualityCriteria(images=ImageSource(images, samples))
+    criteria = parse_criteria(
+        precision, None, images, samples, None, None, usual_count=None, accept=accept_parity
     )
     spec = NetworkSpec(load_variant(variant), task, checkpoint, num_classes)
     require_writable(stages.EXPORT_DIR, stages.ENGINES_DIR, hint="run it in another folder")

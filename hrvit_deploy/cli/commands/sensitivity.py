@@ -13,7 +13,11 @@ from hrvit_deploy.cli.parsing import parse_calibration, parse_criteria, parse_gr
 from hrvit_deploy.cli.render import quantization
 from hrvit_deploy.options import Precision, QuantizeOptions
 from hrvit_deploy.outputs import require_writable, workplace
-from hrvit_deploy.pipeline.mixed_precision import SENSITIVITY_IMAGES, rank_products
+from hrvit_deploy.pipeline.mixed_precision import (
+    SENSITIVITY_IMAGES,
+    rank_products,
+    ranking_file,
+)
 from hrvit_deploy.pipeline.quantize import check_castable, find_ranges
 from hrvit_deploy.pipeline.stages import CALIB_DIR
 
@@ -49,7 +53,10 @@ def sensitivity(
         file, measured = find_ranges(
             graph, ranges, images, calibration, terminal, folder=ranges_folder
         )
-        ranking = rank_products(graph, measured, options, criteria, terminal, images=samples)
+        resume = ranking_file(graph, (file, measured), options, criteria, samples)
+        ranking = rank_products(
+            graph, measured, options, criteria, terminal, images=samples, resume_file=resume
+        )
     about = {
         "model": graph.path.name,
         "model_sha256": graph.manifest.sha256,
@@ -59,3 +66,4 @@ def sensitivity(
     }
     path = out / f"{graph.path.stem}-{precision}-sensitivity.json"
     quantization.print_sensitivity(ranking, path, about, as_json=as_json)
+    resume.remove()

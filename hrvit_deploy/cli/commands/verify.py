@@ -10,13 +10,13 @@ import typer
 
 from hrvit_deploy.artefact import open_artefact
 from hrvit_deploy.cli import arguments as arg
-from hrvit_deploy.cli.console import Terminal, exit_on_failed_parity
+from hrvit_deploy.cli.console import Terminal, exit_on_refusal
 from hrvit_deploy.cli.newest import resolve_artefact
 from hrvit_deploy.cli.render import tables
 from hrvit_deploy.image_source import ImageSource
-from hrvit_deploy.measure.parity.gates import GATES
-from hrvit_deploy.pipeline import stages
+from hrvit_deploy.pipeline import quality_gate, stages
 from hrvit_deploy.runners.spec import InferencePrecision, Provider, RunOptions
+from hrvit_deploy.verdict import accept
 
 EAGER = "eager"
 BY_PRECISION = "by precision"
@@ -69,6 +69,7 @@ def verify(
             show_default=BY_PRECISION,
         ),
     ] = None,
+    accept_parity: arg.AcceptParity = False,
     as_json: arg.AsJson = False,
 ) -> None:
     """Compare an artefact with the eager network, or with another artefact."""
@@ -84,17 +85,21 @@ def verify(
         "agreement": agreement,
     }
     with Terminal() as terminal:
-        candidate = resolve_artefact(artefact, terminal)
+        candidate = resolve_artefact(artefact, terminal, usable=False)
         if against == EAGER:
             _ = candidate.manifest.network.hrvit
+        usual = stages.usual_gates(candidate.manifest.precision, run)
         changed = {name: limit for name, limit in limits.items() if limit is not None}
         verified = stages.verify(
             candidate,
             None if against in ("", EAGER) else open_artefact(Path(against)),
             ImageSource(images, samples),
             terminal,
-            gates=replace(GATES[candidate.manifest.precision], **changed),
+            gates=replace(usual, **changed) if changed else None,
             run=run,
         )
+        if accept_parity:
+            verified = accept(verified)
+        quality_gate.tell(verified, terminal)
     tables.print_parity(verified, as_json=as_json)
-    exit_on_failed_parity(verified)
+    exit_on_refusal(verified)

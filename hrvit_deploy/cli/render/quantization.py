@@ -11,6 +11,7 @@ from hrvit_deploy.artefact import Artefact, plain, staging
 from hrvit_deploy.cli.console import print_json
 from hrvit_deploy.cli.render import tables
 from hrvit_deploy.encoding import encode_json
+from hrvit_deploy.verdict import verdict_of
 
 if TYPE_CHECKING:
     from hrvit_deploy.measure.accuracy.sensitivity import Damage, Sensitivity
@@ -27,6 +28,7 @@ def print_quantized(made: Artefact, *, as_json: bool) -> None:
                 "artefact": made.path,
                 "precision": made.manifest.precision,
                 "quantization": plain(made.manifest.quantization),
+                "verdict": plain(verdict_of(made.manifest)),
                 "gate": plain(made.manifest.gate),
                 "parity": plain(made.manifest.parity),
             }

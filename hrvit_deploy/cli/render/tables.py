@@ -28,6 +28,7 @@ from hrvit_deploy.artefact import (
 from hrvit_deploy.cli.console import human_bytes, print_json, shown
 from hrvit_deploy.encoding import encode_json
 from hrvit_deploy.pipeline.run import PipelineResult
+from hrvit_deploy.verdict import AGREEMENT, Verdict, verdict_of
 
 if TYPE_CHECKING:
     from hrvit_deploy.measure.latency.bench import BenchReport
@@ -97,10 +98,18 @@ def describe_artefact(artefact: Artefact) -> dict[str, str]:
             if engine.compute_capabilities
             else engine.gpu
         )
-    if manifest.parity is not None:
-        rows |= describe_parity(manifest.parity)
-    if manifest.gate is not None:
-        rows |= describe_gate(manifest.gate)
+    return rows | describe_verdict(verdict_of(manifest), manifest.parity, manifest.gate)
+
+
+def describe_verdict(
+    verdict: Verdict, parity: Parity | None, gate: Gate | None
+) -> dict[str, str]:
+    """Describe the one verdict on an artefact, then the figures it stands on."""
+    rows = {"verdict": str(verdict)}
+    if parity is not None:
+        rows |= describe_parity(parity)
+    if gate is not None:
+        rows |= describe_gate(gate)
     return rows
 
 
@@ -113,6 +122,7 @@ def print_artefact(artefact: Artefact, *, as_json: bool) -> None:
     shown: dict[str, Any] = {
         "artefact": artefact.path,
         "precision": artefact.manifest.precision,
+        "verdict": plain(verdict_of(artefact.manifest)),
         "parity": plain(parity) if parity else None,
         "engine": plain(engine),
     }
@@ -141,9 +151,11 @@ def print_parity(artefact: Artefact, *, as_json: bool) -> None:
     measured = artefact.manifest.parity
     assert measured is not None
     if as_json:
-        print_json({"artefact": artefact.path, **plain(measured)})
+        verdict = plain(verdict_of(artefact.manifest))
+        print_json({"artefact": artefact.path, "verdict": verdict, **plain(measured)})
     else:
-        printer().print(facts({"artefact": str(artefact.path), **describe_parity(measured)}))
+        rows = describe_verdict(verdict_of(artefact.manifest), measured, None)
+        printer().print(facts({"artefact": str(artefact.path), **rows}))
 
 
 def describe_network(network: Network) -> str:
@@ -186,13 +198,17 @@ def describe_quantization(quantized: Quantization) -> dict[str, str]:
 
 
 def describe_gate(gate: Gate) -> dict[str, str]:
-    """Describe the verdict of a quality gate in a row."""
-    verdict = "passed" if gate.passed else "FAILED"
-    against = "" if gate.metric == "agreement" else f" against {gate.reference:.4f}"
-    return {
-        "gate": f"{verdict}: {gate.metric} {gate.candidate:.4f}{against}, at least"
-        f" {gate.limit:.4f}, on {gate.images} images"
+    """Describe what a quality gate measured in a row or two."""
+    against = f" against {gate.reference:.4f}"
+    if gate.metric == AGREEMENT:
+        against = " by class" if gate.share is None else f" by class, {gate.share:.4f} in all"
+    on = f" on {gate.images} images" + (f" of {gate.data}" if gate.data else "")
+    rows = {
+        "gate": f"{gate.metric} {gate.candidate:.4f}{against}, at least {gate.limit:.4f},{on}"
     }
+    if gate.seen is not None:
+        rows["unseen"] = f"{gate.images - gate.seen} of these images were not calibrated on"
+    return rows
 
 
 def _weights(engine: Engine) -> str:
@@ -211,11 +227,8 @@ def counts(numbers: dict[str, int]) -> str:
 
 
 def describe_parity(comparison: Parity) -> dict[str, str]:
-    """Describe a comparison and its verdict."""
-    rows = {
-        "compared": f"with {comparison.reference} on {comparison.images} images: "
-        + ("passed" if comparison.passed else f"FAILED: {comparison.note}")
-    }
+    """Describe what a comparison measured."""
+    rows = {"compared": f"with {comparison.reference} on {comparison.images} images"}
     gates = comparison.gates
     measured = {
         "max abs": (comparison.max_abs, "max_abs", "at most"),
@@ -226,6 +239,8 @@ def describe_parity(comparison: Parity) -> dict[str, str]:
     for name, (value, gate, bound) in measured.items():
         if gate in gates:
             rows[name] = f"{number(value)} ({bound} {number(gates[gate])})"
+    if comparison.class_agreement is not None:
+        rows["by class"] = number(comparison.class_agreement)
     return rows
 
 
@@ -367,10 +382,7 @@ def print_description(artefact: Description) -> None:
         rows["products"] = counts(engine.products)
         rows["weights"] = _weights(engine)
         rows["runs on"] = ", ".join(engine.compute_capabilities)
-    if artefact.parity is not None:
-        rows |= describe_parity(artefact.parity)
-    if artefact.gate is not None:
-        rows |= describe_gate(artefact.gate)
+    rows |= describe_verdict(artefact.verdict, artefact.parity, artefact.gate)
     console.print(facts(rows))
     chain = [[source.path, source.kind, source.sha256[:16]] for source in artefact.chain]
     console.print(columns(["made from", "kind", "SHA-256"], chain))

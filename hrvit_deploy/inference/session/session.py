@@ -34,6 +34,7 @@ from hrvit_deploy.inference.session.open_session import (
 from hrvit_deploy.options import ImageSize, Task
 from hrvit_deploy.runners.protocol import Closing, Inputs, Runner
 from hrvit_deploy.runners.spec import InferencePrecision, Provider, RunOptions
+from hrvit_deploy.verdict import require_usable
 
 Answer = Labels | Scores
 
@@ -70,12 +71,15 @@ def load(
 
     Raises:
         ArtefactError: It is not what its sidecar says, or not for this machine.
+        GateError: It missed what it was held to, or was not judged, and nobody took it in
+            spite of that.
         InputError: The classes asked for do not fit.
         MissingDependency: The runtime is not installed.
         RunnerError: The runtime cannot run it.
         UsageError: Options that cannot be meant.
     """
     artefact = open_artefact(Path(path))
+    require_usable(artefact)
     options = RunOptions(
         provider=choose_provider(provider, artefact),
         threads=threads,

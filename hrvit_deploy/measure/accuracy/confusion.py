@@ -68,3 +68,20 @@ class ConfusionMatrix:
         """The mean over the classes that occur; NaN where none does."""
         present = self.iou[~np.isnan(self.iou)]
         return float(present.mean()) if len(present) else float("nan")
+
+    @property
+    def constant_miou(self) -> float:
+        """The mIoU of the best answer that is one class everywhere; NaN without labels."""
+        classes = int((self._labelled > 0).sum())
+        return self.constant_accuracy / classes if classes else float("nan")
+
+    @property
+    def constant_accuracy(self) -> float:
+        """The accuracy of the best answer that is one class everywhere; NaN without labels."""
+        return float(self._labelled.max() / self.total) if self.total else float("nan")
+
+    @property
+    def _labelled(self) -> NDArray[np.int64]:
+        """How often each class is in the labels."""
+        labelled: NDArray[np.int64] = self.counts.sum(axis=1) + self.undecided
+        return labelled

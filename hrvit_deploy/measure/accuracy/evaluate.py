@@ -50,7 +50,7 @@ class EvaluateOptions:
     Attributes:
         layout: Whose folders they are.
         fit: How an image becomes the input.
-        samples: How many images at most; None for all.
+        samples: How many images at most, evenly spaced; None for all.
         ignore_index: A class that is not judged, beside what the set leaves unlabelled.
         classes: ``ade20k``, ``cityscapes`` or a file of names; empty for what there is.
         labels: What label maps are drawn on where EXIF turns their images; None for the
@@ -110,6 +110,12 @@ class Evaluation:
     def score(self) -> float:
         """The figure that counts."""
         return self.figures[self.metric]
+
+    @property
+    def constant(self) -> float:
+        """What that figure is for the best answer of one class everywhere."""
+        confusion = self.confusion
+        return confusion.constant_miou if self.metric == MIOU else confusion.constant_accuracy
 
 
 def evaluate_artefact(
@@ -207,7 +213,7 @@ def evaluate(
     for note in dataset.notes:
         progress.warn(note)
     first = dataset.first_label(options.labels_from)
-    samples = dataset.samples[: options.samples]
+    samples = dataset.chosen(options.samples)
     resume_file = resume_file or ResumeFile(None, "")
     counts = resume_file.load(len(classes), progress)
     step = progress.start(f"Evaluating {prepared.runner.name}", len(samples))

@@ -79,12 +79,13 @@ def key_of(dataset: Dataset, samples: int | None, **settings: Any) -> str:
     Images and labels count by name, size and time of change.
     """
     listing = []
-    for sample in dataset.samples[:samples]:
+    chosen = dataset.chosen(samples)
+    for sample in chosen:
         for path in filter(None, (sample.image, sample.labels)):
             about = path.stat()
             name = path.relative_to(dataset.folder).as_posix()
             listing.append((name, about.st_size, about.st_mtime_ns))
-    labels = [sample.label for sample in dataset.samples[:samples]]
+    labels = [sample.label for sample in chosen]
     spoken = encode_json([listing, labels, settings])
     return hashlib.sha256(spoken).hexdigest()
 

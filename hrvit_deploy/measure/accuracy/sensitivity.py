@@ -15,7 +15,7 @@ from hrvit_deploy.artefact import Manifest, Network
 from hrvit_deploy.classes import choose_classes
 from hrvit_deploy.datasets import VOID
 from hrvit_deploy.errors import InputError
-from hrvit_deploy.images import NamedImage, load_image, spaced
+from hrvit_deploy.images import NamedImage, load_image
 from hrvit_deploy.inference.labels import Labels, labels_of
 from hrvit_deploy.inference.prepared_runner import PreparedRunner
 from hrvit_deploy.measure.accuracy.confusion import ConfusionMatrix
@@ -24,6 +24,12 @@ from hrvit_deploy.measure.accuracy.evaluate import (
     evaluate,
     labelled_data,
     labels_for,
+)
+from hrvit_deploy.measure.accuracy.ranking_file import (
+    FLOAT,
+    Measurement,
+    RankingFile,
+    measurement_of,
 )
 from hrvit_deploy.measure.parity.errors import Agreement, Errors
 from hrvit_deploy.options import Group, ImageSize, OutputFormat, Task
@@ -98,22 +104,32 @@ class SwitchedRunner(Closing):
         self._runner.close()
 
 
-class _Tally:
+class _Counts:
     """What is gathered of one setting of the switches."""
 
     def __init__(self, num_classes: int) -> None:
         self.errors, self.agreement = Errors(), Agreement()
         self.confusion = ConfusionMatrix(num_classes)
 
+    def add(self, measured: Measurement) -> None:
+        """Add what was measured on one image."""
+        self.errors.add_sums(measured.errors)
+        self.agreement.add_cells(measured.agreement)
+        for row, column, count in measured.confusion:
+            if row < 0:
+                self.confusion.undecided[column] += count
+            else:
+                self.confusion.counts[row, column] += count
+
 
 def measure_sensitivity(
     manifest: Manifest,
     runner: SwitchedRunner,
     products: Sequence[Product],
-    images: Iterable[Labelled],
+    images: Sequence[Labelled],
     progress: Progress,
     *,
-    total: int,
+    resume_file: RankingFile | None = None,
 ) -> Sensitivity:
     """Switch on one product after another and compare with the float graph.
 
@@ -123,38 +139,67 @@ def measure_sensitivity(
         products: In the order of the switches.
         images: Real ones; each goes through the network once for every product.
         progress: Advanced once an image and product.
-        total: How many images there will be.
+        resume_file: Where measurements of a broken-off ranking may lie, and where these are
+            kept; nowhere by default.
 
     Raises:
+        ArtefactError: Measurements cannot be kept.
         InputError: No images.
     """
+    if not images:
+        raise InputError("there is no image to measure on", "give a folder with --images DIR")
     prepared = replace(PreparedRunner.of(manifest, runner), batch=manifest.inputs[0].batch or 1)
     classes = manifest.network.num_classes
-    tallies = [_Tally(classes) for _ in products]
-    float_tally, count, labelled = _Tally(classes), 0, False
-    step = progress.start("Quantizing one product at a time", total * len(products))
+    resume_file = resume_file or RankingFile(None)
+    known = resume_file.load(progress)
+    resume_file.begin(known)
+    gathered = {name: _Counts(classes) for name in (FLOAT, *(p.name for p in products))}
+    step = progress.start("Quantizing one product at a time", len(images) * len(products))
     try:
-        for image, truth in images:
-            count += 1
-            labelled = labelled or truth is not None
-            runner.on[:] = False
-            reference = _answer(prepared, image)
-            _add(float_tally, prepared, reference, reference, truth)
-            for index, counts in enumerate(tallies):
-                runner.on[:] = False
-                runner.on[index] = True
-                _add(counts, prepared, _answer(prepared, image), reference, truth)
-                step.advance()
+        for index, labelled in enumerate(images):
+            reference: NDArray[Any] | None = None
+            for place, name in enumerate(gathered):
+                measured = known.get((name, index))
+                if measured is None:
+                    if reference is None:
+                        runner.on[:] = False
+                        reference = _answer(prepared, labelled.image)
+                    on = np.arange(len(products)) == place - 1
+                    counts = _measure(prepared, on, labelled, reference, classes)
+                    measured = measurement_of(
+                        name, index, counts.errors, counts.agreement, counts.confusion
+                    )
+                    resume_file.add(measured)
+                gathered[name].add(measured)
+                if name != FLOAT:
+                    step.advance()
     finally:
         step.finish()
-    if not count:
-        raise InputError("there is no image to measure on", "give a folder with --images DIR")
     task = manifest.network.known_task
-    if not labelled:
-        return Sensitivity(_ranked(products, tallies, None), count)
+    floats = gathered.pop(FLOAT)
+    every = tuple(gathered.values())
+    if all(labelled.labels is None for labelled in images):
+        return Sensitivity(_ranked(products, every, None), len(images))
     return Sensitivity(
-        _ranked(products, tallies, task), count, METRICS[task], _score(float_tally, task)
+        _ranked(products, every, task), len(images), METRICS[task], _score(floats, task)
     )
+
+
+def _measure(
+    prepared: PreparedRunner,
+    on: NDArray[np.bool_],
+    labelled: Labelled,
+    reference: NDArray[Any],
+    classes: int,
+) -> _Counts:
+    """Measure one setting of the switches on one image."""
+    counts = _Counts(classes)
+    output = reference
+    if on.any():
+        _switches(prepared).on[:] = on
+        output = _answer(prepared, labelled.image)
+    _add(counts, prepared, output, reference, labelled.labels)
+    return counts
 
 
 def _answer(prepared: PreparedRunner, image: NamedImage) -> NDArray[Any]:
@@ -162,7 +207,7 @@ def _answer(prepared: PreparedRunner, image: NamedImage) -> NDArray[Any]:
 
 
 def _add(
-    counts: _Tally,
+    counts: _Counts,
     prepared: PreparedRunner,
     output: NDArray[Any],
     reference: NDArray[Any],
@@ -178,7 +223,7 @@ def _add(
 
 
 def _ranked(
-    products: Sequence[Product], tallies: Sequence[_Tally], task: Task | None
+    products: Sequence[Product], gathered: Sequence[_Counts], task: Task | None
 ) -> tuple[Damage, ...]:
     damages = [
         Damage(
@@ -188,12 +233,12 @@ def _ranked(
             counts.agreement.share,
             _score(counts, task) if task else None,
         )
-        for product, counts in zip(products, tallies, strict=True)
+        for product, counts in zip(products, gathered, strict=True)
     ]
     return tuple(sorted(damages, key=lambda damage: (damage.cosine, damage.agreement)))
 
 
-def _score(counts: _Tally, task: Task) -> float:
+def _score(counts: _Counts, task: Task) -> float:
     confusion = counts.confusion
     return confusion.miou if task is Task.SEGMENT else confusion.accuracy
 
@@ -220,7 +265,7 @@ def labelled_images(
     options = options or EvaluateOptions()
     dataset = labelled_data(data, network, options.layout)
     dataset.first_label(options.labels_from)
-    for sample in spaced(list(dataset.samples), count):
+    for sample in dataset.chosen(count):
         image = NamedImage(sample.image.name, load_image(sample.image))
         if sample.labels is None:
             yield Labelled(image, np.array([sample.label], np.int32))
@@ -242,12 +287,15 @@ def labelled_images(
 def agreement_of(
     prepared: PreparedRunner, on: Sequence[bool], images: Iterable[NamedImage]
 ) -> float:
-    """Measure the share of decisions that a setting of the switches leaves as they are.
+    """Measure how far a setting of the switches leaves decisions as they are.
 
     Args:
         prepared: Around a :class:`SwitchedRunner`.
         on: Which products are quantized.
         images: To decide on.
+
+    Returns:
+        Mean intersection over union with the float graph's, over the classes it decides.
     """
     runner = _switches(prepared)
     agreement = Agreement()
@@ -258,7 +306,7 @@ def agreement_of(
             output = _answer(prepared, image)
             outputs.append(labels_of(output, prepared.output_format, prepared.preparation.size))
         agreement.add(outputs[1], outputs[0])
-    return agreement.share
+    return agreement.by_class
 
 
 def score_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,30 @@ class Errors:
         self._dot = 0.0
         self._squares = (0.0, 0.0)
         self._sum_reference = 0.0
+
+    @property
+    def sums(self) -> tuple[float, ...]:
+        """All that was gathered, as :meth:`add_sums` takes it."""
+        return (
+            self.max_abs,
+            float(self.count),
+            float(self.not_finite),
+            self._sum_abs,
+            self._dot,
+            *self._squares,
+            self._sum_reference,
+        )
+
+    def add_sums(self, sums: tuple[float, ...]) -> None:
+        """Add what another gathered of other images."""
+        largest, count, not_finite, absolute, dot, ours, theirs, reference = sums
+        self.max_abs = max(self.max_abs, largest)
+        self.count += int(count)
+        self.not_finite += int(not_finite)
+        self._sum_abs += absolute
+        self._dot += dot
+        self._squares = (self._squares[0] + ours, self._squares[1] + theirs)
+        self._sum_reference += reference
 
     def add(self, name: str, candidate: NDArray[Any], reference: NDArray[Any]) -> None:
         """Add one image's outputs.
@@ -100,11 +124,15 @@ class Errors:
 
 
 class Agreement:
-    """How many decisions are the same, over any number of images."""
+    """How decisions fall together, over any number of images.
+
+    Attributes:
+        counts: ``(C + 1) x (C + 1)`` int64 by the reference's class and the candidate's, the
+            first row and column of those undecided; as large as the classes seen need.
+    """
 
     def __init__(self) -> None:
-        self.same = 0
-        self.count = 0
+        self.counts: NDArray[np.int64] = np.zeros((1, 1), np.int64)
 
     def add(self, candidate: Labels, reference: Labels) -> None:
         """Add one image's decisions, of the same shape; undecided ones agree with nothing.
@@ -117,13 +145,78 @@ class Agreement:
                 f"decisions have shapes {candidate.shape} and {reference.shape}",
                 "compare artefacts of one size and task",
             )
-        self.same += int(((candidate == reference) & (candidate != UNDECIDED)).sum())
-        self.count += candidate.size
+        if not candidate.size:
+            return
+        rows, columns = (
+            labels.ravel().astype(np.int64) + 1 for labels in (reference, candidate)
+        )
+        size = self._grow(1 + max(int(rows.max()), int(columns.max())))
+        pairs = np.bincount(rows * size + columns, minlength=size * size)
+        self.counts += pairs.reshape(size, size)
+
+    def add_cells(self, cells: Iterable[tuple[int, int, int]]) -> None:
+        """Add counts by row and column, as another gathered them."""
+        for row, column, count in cells:
+            self._grow(1 + max(row, column))
+            self.counts[row, column] += count
+
+    def _grow(self, size: int) -> int:
+        """Make room for so many classes and one; return how many there is room for."""
+        missing = size - len(self.counts)
+        if missing > 0:
+            self.counts = np.pad(self.counts, ((0, missing), (0, missing)))
+        return len(self.counts)
+
+    @property
+    def count(self) -> int:
+        """How many decisions there were."""
+        return int(self.counts.sum())
+
+    @property
+    def same(self) -> int:
+        """How many are equal, and decided."""
+        return int(np.trace(self.counts[1:, 1:]))
 
     @property
     def share(self) -> float:
-        """From 0 to 1."""
+        """Share of equal decisions, from 0 to 1."""
         return self.same / self.count if self.count else 0.0
+
+    @property
+    def _decided(self) -> NDArray[np.int64]:
+        """How often the reference decides each class."""
+        decided: NDArray[np.int64] = self.counts[1:].sum(axis=1)
+        return decided
+
+    @property
+    def classes(self) -> int:
+        """How many classes the reference decides."""
+        return int((self._decided > 0).sum())
+
+    @property
+    def commonest(self) -> int:
+        """The class that the reference decides most often."""
+        return int(self._decided.argmax()) if self.classes else UNDECIDED
+
+    @property
+    def by_class(self) -> float:
+        """Mean intersection over union, over the classes that the reference decides."""
+        if not self.classes:
+            return 0.0
+        decided = self._decided
+        both = np.diag(self.counts)[1:]
+        union = decided + self.counts[:, 1:].sum(axis=0) - both
+        return float((both[decided > 0] / union[decided > 0]).mean())
+
+    @property
+    def constant(self) -> float:
+        """What :attr:`by_class` is for the best answer that is one class everywhere."""
+        return self.constant_share / self.classes if self.classes else 0.0
+
+    @property
+    def constant_share(self) -> float:
+        """What :attr:`share` is for that answer."""
+        return float(self._decided.max()) / self.count if self.classes else 0.0
 
 
 def compare_scores(
@@ -167,6 +260,9 @@ def compare_scores(
         passed=not faults,
         gates=limits,
         note="; ".join(faults),
+        class_agreement=agreement.by_class,
+        constant_agreement=agreement.constant,
+        constant_share=agreement.constant_share,
     )
 
 
@@ -174,11 +270,13 @@ def compare_labels(agreement: Agreement, gates: Gates, reference: str, images: i
     """Compare outputs of which only the decisions can be compared with the gates.
 
     A decision counts as a vector with a single 1: ``mean_abs`` is the share that differs,
-    ``max_abs`` is 1 if any does, and the cosine is the agreement. Only that has a gate.
+    ``max_abs`` is 1 if any does, and the cosine is the agreement. Only that has a gate, and
+    it judges nothing where one class everywhere would pass.
     """
     share = agreement.share
     limits = {"agreement": gates.agreement}
     faults = _faults({"agreement": share}, limits)
+    unjudged = one_class(agreement, agreement.constant_share, gates.agreement)
     return Parity(
         reference=reference,
         images=images,
@@ -186,10 +284,30 @@ def compare_labels(agreement: Agreement, gates: Gates, reference: str, images: i
         mean_abs=1 - share,
         cosine=share,
         agreement=share,
-        passed=not faults,
+        passed=not faults and not unjudged,
         gates=limits,
         note="; ".join(faults),
+        # A miss is one whatever else the images could tell.
+        unjudged="" if faults else unjudged,
+        class_agreement=agreement.by_class,
+        constant_agreement=agreement.constant,
+        constant_share=agreement.constant_share,
     )
+
+
+def one_class(agreement: Agreement, constant: float, limit: float) -> str:
+    """Say why decisions judge nothing, if an answer of one class everywhere would pass."""
+    if agreement.classes == 1:
+        return (
+            f"the reference decides class {agreement.commonest} everywhere on"
+            " these images, so that agreement with it tells nothing"
+        )
+    if constant >= limit:
+        return (
+            f"class {agreement.commonest} is decided so often on these images that an answer"
+            f" of it everywhere would agree by {constant:.4f}, and {limit:.4f} suffices"
+        )
+    return ""
 
 
 def _faults(measured: dict[str, float], limits: dict[str, float]) -> list[str]:

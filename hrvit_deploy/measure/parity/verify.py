@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from hrvit_deploy.artefact import Parity
 from hrvit_deploy.errors import InputError
-from hrvit_deploy.images import NamedImage
+from hrvit_deploy.images import NamedImage, is_plain
 from hrvit_deploy.inference.labels import labels_of
 from hrvit_deploy.inference.prepared_runner import PreparedRunner
 from hrvit_deploy.measure.parity.errors import Agreement, Errors, compare_labels, compare_scores
@@ -58,16 +59,22 @@ def verify(
     errors, agreement = Errors(), Agreement()
     subtract = _can_subtract(candidate, reference)
     followed = track(progress, f"Verifying against {reference.runner.name}", images, total)
-    count = 0
+    count, plain = 0, 0
     for group in _groups(followed, max(candidate.batch, reference.batch)):
         count += len(group)
+        plain += sum(is_plain(image.pixels) for image in group)
         trim()
         _compare(candidate, reference, group, errors if subtract else None, agreement)
     if not count:
         raise InputError("there is no image to compare on", "give a folder with --images DIR")
     if subtract:
-        return compare_scores(errors, agreement, gates, reference.runner.name, count)
-    return compare_labels(agreement, gates, reference.runner.name, count)
+        parity = compare_scores(errors, agreement, gates, reference.runner.name, count)
+    else:
+        parity = compare_labels(agreement, gates, reference.runner.name, count)
+    if plain < count or not parity.passed:
+        return parity
+    one = "the image is" if count == 1 else f"all {count} images are each"
+    return replace(parity, passed=False, unjudged=f"{one} of one colour, which tells nothing")
 
 
 def _compare(

@@ -26,9 +26,10 @@ from hrvit_deploy.errors import ArtefactError, InputError
 from hrvit_deploy.graphs import runnable, tool_versions, write_graph
 from hrvit_deploy.options import CalibrationOptions, Precision
 from hrvit_deploy.progress import Progress, track
+from hrvit_deploy.quantization.calibration.checks import PictureChecks, check_arrays
 from hrvit_deploy.quantization.calibration.feed import batch_count, batches
 from hrvit_deploy.quantization.calibration.histogram import Histogram
-from hrvit_deploy.quantization.calibration.images import PictureSet
+from hrvit_deploy.quantization.calibration.images import FileSet, PictureSet
 from hrvit_deploy.quantization.calibration.ranges import Ranges, kept_percentile
 from hrvit_deploy.quantization.calibration.tensors import product_inputs, sources, watch
 from hrvit_deploy.quantization.calibration.thresholds import threshold
@@ -116,6 +117,9 @@ def collect(artefact: Artefact, pictures: PictureSet, progress: Progress) -> His
     Raises:
         InputError: An image does not fit, or an activation is infinite or NaN on it.
     """
+    check_arrays(pictures, artefact.manifest, progress)
+    checks = PictureChecks(artefact.manifest)
+    see = checks.see if isinstance(pictures, FileSet) else None
     model = onnx.load(artefact.path)
     origins = sources(model, product_inputs(model))
     histograms = {name: Histogram() for name in origins.values()}
@@ -127,7 +131,7 @@ def collect(artefact: Artefact, pictures: PictureSet, progress: Progress) -> His
     feed = (
         (index, batch)
         for index in range(len(passes))
-        for batch in batches(pictures, artefact.manifest)
+        for batch in batches(pictures, artefact.manifest, see if index == 0 else None)
     )
     fed = track(progress, "Calibrating", feed, count * len(passes))
     with ExitStack() as opened:
@@ -139,6 +143,8 @@ def collect(artefact: Artefact, pictures: PictureSet, progress: Progress) -> His
                     _count(histograms, {image: values}, names)
                 if runner is not None:
                     _count(histograms, runner.run({image: values}), names)
+    if see is not None:
+        checks.finish(progress)
     return {name: histograms[origin] for name, origin in origins.items()}
 
 

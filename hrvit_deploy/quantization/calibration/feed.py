@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, cycle, islice
 from typing import Any, NamedTuple
 
@@ -28,22 +28,36 @@ def batch_count(pictures: PictureSet, manifest: Manifest) -> int:
     return -(-pictures.count // (manifest.inputs[0].batch or 1))
 
 
-def batches(pictures: PictureSet, manifest: Manifest) -> Iterator[Batch]:
+def batches(
+    pictures: PictureSet, manifest: Manifest, see: Callable[[Picture], None] | None = None
+) -> Iterator[Batch]:
     """Yield all images, prepared, in batches of the graph's size; one by one if it is dynamic.
 
     A batch that the last pictures do not fill is filled from the first ones.
+
+    Args:
+        pictures: To prepare.
+        manifest: Of the graph.
+        see: Shown each picture once, as it was read.
 
     Raises:
         InputError: A picture cannot be read or does not fit.
     """
     size = manifest.inputs[0].batch or 1
-    remaining = chain(pictures, cycle(pictures) if size > 1 else ())
+    once = pictures if see is None else _shown(pictures, see)
+    remaining = chain(once, cycle(pictures) if size > 1 else ())
     for _ in range(batch_count(pictures, manifest)):
         group = list(islice(remaining, size))
         yield Batch(
             tuple(picture.name for picture in group),
             stack(prepared(picture, manifest) for picture in group),
         )
+
+
+def _shown(pictures: PictureSet, see: Callable[[Picture], None]) -> Iterator[Picture]:
+    for picture in pictures:
+        see(picture)
+        yield picture
 
 
 def prepared(picture: Picture, manifest: Manifest) -> NDArray[Any]:
@@ -55,6 +69,19 @@ def prepared(picture: Picture, manifest: Manifest) -> NDArray[Any]:
     values = picture.values
     if values.dtype == np.uint8:
         return prepare(values, manifest.preparation)
+    check_layout(picture, manifest)
+    return values[None].astype(np.float32)
+
+
+def check_layout(picture: Picture, manifest: Manifest) -> None:
+    """Refuse floats that the graph does not take as they are.
+
+    Raises:
+        InputError: They are not laid out as the graph takes them, or it takes pixels.
+    """
+    values = picture.values
+    if values.dtype == np.uint8:
+        return
     shape = manifest.inputs[0].shape[1:]
     wanted = " x ".join(map(str, shape))
     if manifest.preparation.format is InputFormat.UINT8_NHWC:
@@ -68,4 +95,3 @@ def prepared(picture: Picture, manifest: Manifest) -> NDArray[Any]:
             f" and the graph takes {wanted}",
             "store floats prepared for this graph, or uint8 RGB of any size",
         )
-    return values[None].astype(np.float32)

@@ -10,7 +10,7 @@ import hashlib
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,6 +60,10 @@ class PictureSet(ABC):
     @abstractmethod
     def __iter__(self) -> Iterator[Picture]: ...
 
+    @abstractmethod
+    def some(self, count: int) -> PictureSet:
+        """Return at most so many of them, evenly spaced."""
+
     @cached_property
     def sha256(self) -> str:
         """Of their contents, whatever their order and names."""
@@ -83,6 +87,9 @@ class FileSet(PictureSet):
     @property
     def count(self) -> int:
         return len(self.paths)
+
+    def some(self, count: int) -> PictureSet:
+        return replace(self, paths=tuple(spaced(list(self.paths), count)))
 
     def _digests(self) -> Iterator[str]:
         # Of the files: much quicker than decoding them.
@@ -109,6 +116,9 @@ class ArraySet(PictureSet):
     def count(self) -> int:
         return len(self.picks)
 
+    def some(self, count: int) -> PictureSet:
+        return replace(self, picks=tuple(spaced(list(self.picks), count)))
+
     def __iter__(self) -> Iterator[Picture]:
         wanted: dict[str, list[int | None]] = {}
         for name, index in self.picks:
@@ -129,6 +139,9 @@ class NoiseSet(PictureSet):
     @property
     def count(self) -> int:
         return self.amount
+
+    def some(self, count: int) -> PictureSet:
+        return replace(self, amount=min(self.amount, count))
 
     def __iter__(self) -> Iterator[Picture]:
         for seed in range(self.amount):

@@ -8,6 +8,7 @@ from pathlib import Path
 from hrvit_deploy.artefact import Artefact
 from hrvit_deploy.options import CalibrationOptions
 from hrvit_deploy.progress import Progress
+from hrvit_deploy.quantization.calibration.checks import warn_of_one_class
 from hrvit_deploy.quantization.calibration.collect import calibrate, check_measurable
 from hrvit_deploy.quantization.calibration.images import DEFAULT_FOLDER, open_pictures
 from hrvit_deploy.quantization.calibration.ranges import (
@@ -65,5 +66,7 @@ def calibrate_artefact(
         place="" if options.random_data else str(place or DEFAULT_FOLDER),
         samples=options.samples,
     )
+    if not options.random_data:
+        warn_of_one_class(artefact, pictures, progress)
     write_ranges(path, ranges)
     return path, ranges

@@ -66,7 +66,7 @@ def test_products_are_ranked_by_what_they_cost_alone(artefact: Artefact) -> None
     runner = SwitchedRunner(fake, len(PRODUCTS))
 
     found = measure_sensitivity(
-        artefact.manifest, runner, PRODUCTS, [Labelled(image(0))], SilentProgress(), total=1
+        artefact.manifest, runner, PRODUCTS, [Labelled(image(0))], SilentProgress()
     )
 
     assert [damage.name for damage in found.damages] == ["large", "small", "harmless"]
@@ -89,7 +89,6 @@ def test_labels_give_the_metric_of_the_task(artefact: Artefact) -> None:
         PRODUCTS,
         [Labelled(image(0), truth)],
         SilentProgress(),
-        total=1,
     )
 
     assert found.metric == "miou"
@@ -103,7 +102,7 @@ def test_labels_give_the_metric_of_the_task(artefact: Artefact) -> None:
 def test_no_image_is_an_error(artefact: Artefact) -> None:
     runner = SwitchedRunner(FakeSwitches(), len(PRODUCTS))
     with pytest.raises(InputError, match="no image to measure on"):
-        measure_sensitivity(artefact.manifest, runner, PRODUCTS, [], SilentProgress(), total=0)
+        measure_sensitivity(artefact.manifest, runner, PRODUCTS, [], SilentProgress())
 
 
 def test_agreement_is_with_everything_off(artefact: Artefact) -> None:

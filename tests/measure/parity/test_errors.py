@@ -168,6 +168,9 @@ def test_decisions_alone_have_one_gate() -> None:
         passed=False,
         gates={"agreement": 0.8},
         note="agreement 0.75 is below its gate 0.8",
+        class_agreement=verdict.class_agreement,
+        constant_agreement=verdict.constant_agreement,
+        constant_share=verdict.constant_share,
     )
     assert compare_labels(agreeing(4, 4), GATES[Precision.FP32], "e", 1).max_abs == 0
     assert plain(verdict)["passed"] is False

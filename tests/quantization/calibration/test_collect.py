@@ -165,13 +165,23 @@ def test_floats_of_another_shape_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
-def test_an_activation_that_is_no_number_is_named(tmp_path: Path, broken: float) -> None:
-    arrays = floats(3, 3, *SIZE)
-    arrays[1, 0, 5, 5] = broken
-    np.savez(tmp_path / "floats.npz", arrays)
+def test_an_activation_that_is_no_number_is_named(
+    tmp_path: Path, images: Path, broken: float
+) -> None:
+    weight = floats(SIZE[1], 4)
+    weight[3, 2] = broken
+    model = make_graph(
+        [
+            node("MatMul", ["image", "bad"], ["middle"]),
+            node("MatMul", ["middle", "weight"], ["logits"]),
+        ],
+        Value("image", ("batch", 3, *SIZE)),
+        [Value("logits", ("batch", 3, SIZE[0], 5))],
+        {"bad": weight, "weight": floats(4, 5)},
+    )
 
-    with pytest.raises(InputError, match=r"^image is infinite or NaN on .*arr_0.npy\[1\]"):
-        collected(artefact(tmp_path), tmp_path / "floats.npz")
+    with pytest.raises(InputError, match=r"^middle is infinite or NaN on .*\.png"):
+        collected(artefact(tmp_path, model), images)
 
 
 def test_activations_leave_before_the_next_image_comes(
