@@ -94,6 +94,7 @@ def check_quality(
         images=ours.images,
         data=str(criteria.data),
         constant=theirs.constant,
+        unjudged=theirs.doubt or "",
         seen=_seen(candidate, criteria),
     )
     return _gated(candidate, measured, criteria, progress)
