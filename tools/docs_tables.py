@@ -187,9 +187,9 @@ def gates_table() -> str:
 
 def quality_table() -> str:
     """Return what every precision may cost."""
-    rows = ["| precision | points of mIoU or top-1 | decisions that stay |", "|---|---|---|"]
+    rows = ["| precision | points of mIoU or top-1 | agreement by class |", "|---|---|---|"]
     rows += [
-        f"| {precision} | {100 * limits.drop:g} | {limits.agreement:.1%} |"
+        f"| {precision} | {100 * limits.drop:g} | {limits.agreement:g} |"
         for precision, limits in QUALITY.items()
         if precision != "fp32"
     ]

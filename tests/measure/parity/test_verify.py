@@ -197,3 +197,15 @@ def test_no_answer_outlives_its_images() -> None:
     assert len(alive) == 8
     # The reference's, while the candidate runs; none of the images before.
     assert most == 1
+
+
+def test_images_of_one_colour_judge_nothing() -> None:
+    black = [NamedImage(f"{i}.png", np.zeros((40, 48, 3), np.uint8)) for i in range(3)]
+    parity = verify(side(), side(), black, FLOAT32, SilentProgress())
+    assert not parity.passed
+    assert "all 3 images are each of one colour" in parity.unjudged
+    # Some others are enough, and a miss is one on any image.
+    assert verify(side(), side(), [*black, *pictures(1)], FLOAT32, SilentProgress()).passed
+    worse = verify(side(lambda b: colours(b) + 1), side(), black, FLOAT32, SilentProgress())
+    assert not worse.passed
+    assert not worse.unjudged
