@@ -9,6 +9,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto
 
 from hrvit_deploy import graphs
 from hrvit_deploy.artefact import (
+    ADOPT,
     Artefact,
     Kind,
     Manifest,
@@ -63,7 +64,7 @@ def import_qdq(path: Path, variant: Variant) -> Artefact:
     except (ExportError, OSError, ValueError) as error:
         raise ArtefactError(
             f"{path} has no sidecar and cannot be read without: {error}",
-            "give a graph that hrvit-deploy export or quantize wrote",
+            f"give a graph that hrvit-deploy export or quantize wrote, or run {ADOPT} {path}",
         ) from error
     input_info, output_info = _info(path, model.graph.input), _info(path, model.graph.output)
     preparation = _preparation(path, input_info)
@@ -127,7 +128,7 @@ def _quantized(path: Path, model: ModelProto) -> tuple[Precision, int]:
         raise ArtefactError(
             f"{path} has no sidecar, and holds no QuantizeLinear or DequantizeLinear of"
             " signed eight bits",
-            "give a graph that hrvit-deploy export wrote, or one with QDQ in INT8 or E4M3",
+            f"run {ADOPT} {path}, or give one with QDQ in INT8 or E4M3",
         )
     products = sum(
         node.op_type in PRODUCTS
@@ -148,5 +149,6 @@ def _rest(model: ModelProto) -> Precision:
 
 def _strange(path: Path, why: str) -> ArtefactError:
     return ArtefactError(
-        f"{path} has no sidecar, and {why}", "give a graph that takes one batch of images"
+        f"{path} has no sidecar, and {why}",
+        f"give a graph that takes one batch of images, or run {ADOPT} {path}",
     )
