@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import colorsys
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -22,10 +22,9 @@ BESIDE_DATA = "classes.txt"
 # What is no thing of its own: pictures show through it, and label maps have it black, as
 # Pascal VOC's have.
 BACKGROUND, BACKGROUND_COLOUR = "background", (0, 0, 0)
-# Turning the hue by the golden section keeps any number of them apart; neighbours in
-# hue then differ in saturation and value.
-GOLDEN = 0.6180339887498949
-TONES = ((0.9, 1.0), (1.0, 0.55), (0.4, 0.95), (0.5, 0.6), (0.7, 0.8))
+# Colours of all other classes, each as far from those before it as can be; see
+# tools/class_colours.py.
+TABLE = "glasbey"
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,18 @@ def class_set(names: Iterable[str], colours: Iterable[Colour | None] = ()) -> Cl
 
 
 def colour_of(index: int) -> Colour:
-    """Return a colour for that class, unlike those of the classes near it; always the same."""
-    saturation, value = TONES[index % len(TONES)]
-    parts = colorsys.hsv_to_rgb(index * GOLDEN % 1, saturation, value)
-    red, green, blue = (round(part * 255) for part in parts)
-    return red, green, blue
+    """Return a colour for that class, unlike those of all before it; always the same.
+
+    There are 256; a class beyond takes the colour of one that came before.
+    """
+    colours = _table()
+    return colours[index % len(colours)]
+
+
+@cache
+def _table() -> tuple[Colour, ...]:
+    lines = _palette(TABLE).splitlines()
+    return tuple(_from_hex(line.partition("\t")[2]) for line in lines)
 
 
 def read_classes(path: Path) -> ClassSet:
@@ -122,8 +128,12 @@ def _from_hex(text: str) -> Colour:
 
 def known_classes(name: str) -> ClassSet:
     """Return ``ade20k`` or ``cityscapes``, as those sets are published."""
-    palette = resources.files("hrvit_deploy") / "palettes" / f"{name}.txt"
-    return _parse(palette.read_text(encoding="utf-8"), name)
+    return _parse(_palette(name), name)
+
+
+def _palette(name: str) -> str:
+    path = resources.files("hrvit_deploy") / "palettes" / f"{name}.txt"
+    return path.read_text(encoding="utf-8")
 
 
 def named_classes(requested: str) -> ClassSet:
@@ -179,6 +189,25 @@ def choose_classes(
     if network.task is Task.SEGMENT and count in KNOWN:
         return known_classes(KNOWN[count])
     return class_set([*folders, *map(str, range(len(folders), count))])
+
+
+def names_of(
+    network: Network, requested: str = "", folder: Path | None = None
+) -> tuple[str, ...]:
+    """Return what somebody calls the network's classes; nothing where nobody does.
+
+    Args:
+        network: Its sidecar may name them.
+        requested: As :func:`choose_classes` takes it.
+        folder: Of the data.
+
+    Raises:
+        InputError: As :func:`choose_classes` does.
+    """
+    chosen = choose_classes(network, requested, folder).names
+    made_up = chosen == tuple(map(str, range(network.num_classes)))
+    named = bool(requested) or len(network.class_names) == network.num_classes
+    return () if made_up and not named else chosen
 
 
 def _recoloured(chosen: ClassSet) -> ClassSet:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise
+from collections.abc import Sequence
 from pathlib import Path
 
+import class_colours
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hrvit_deploy.artefact import Network, Weights
 from hrvit_deploy.classes import (
+    Colour,
     choose_classes,
     class_set,
     colour_of,
@@ -78,15 +82,55 @@ def test_a_background_is_clear_unless_it_has_a_colour() -> None:
     assert class_set(["background"], [(1, 2, 3)]).clear == frozenset()
 
 
-def test_colours_are_always_the_same_and_differ() -> None:
-    colours = [colour_of(index) for index in range(24)]
-    assert colours == [colour_of(index) for index in range(24)]
-    far = [
-        sum(abs(ours - theirs) for ours, theirs in zip(one, other, strict=True))
-        for one, other in combinations(colours, 2)
+def to_lab(colours: Sequence[Colour]) -> NDArray[np.float64]:
+    """CIELAB under D65 of sRGB colours, as IEC 61966-2-1 and CIE 15 have it."""
+    shares = np.array(colours) / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    to_xyz = [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
     ]
-    assert min(far) >= 40
-    assert min(sum(map(abs, map(int.__sub__, a, b))) for a, b in pairwise(colours)) >= 150
+    xyz = linear @ np.transpose(to_xyz) / [0.95047, 1.0, 1.08883]
+    light = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
+    x, y, z = light.T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+
+
+def least_distance(colours: Sequence[Colour]) -> float:
+    lab = to_lab(colours)
+    apart = np.linalg.norm(lab[:, None] - lab, axis=-1)
+    return float(apart[np.triu_indices(len(lab), 1)].min())
+
+
+def test_cielab_is_as_published() -> None:
+    known = {(255, 0, 0): (53.24, 80.09, 67.20), (0, 0, 255): (32.30, 79.19, -107.86)}
+    np.testing.assert_allclose(to_lab(list(known)), list(known.values()), atol=0.02)
+    assert least_distance([(255, 255, 255), (0, 0, 0)]) == pytest.approx(100, abs=0.01)
+
+
+# The least distance that any two of so many colours may have: two that touch are told apart
+# from about 2, and laid half over a photograph they keep about half of it.
+@pytest.mark.parametrize(
+    ("most", "least"), [(11, 40), (21, 25), (40, 18), (64, 14), (100, 12), (150, 9), (256, 7)]
+)
+def test_colours_are_always_the_same_and_can_be_told_apart(most: int, least: float) -> None:
+    colours = [colour_of(index) for index in range(most)]
+    assert least_distance(colours) >= least
+    # No picture's black or white, and nothing that is undecided.
+    assert least_distance([colours[0], (0, 0, 0), (255, 255, 255)]) > 40
+    assert min(np.linalg.norm(to_lab(colours), axis=1)) > 40
+
+
+def test_classes_take_the_colours_in_order_whatever_number_there_is() -> None:
+    for count in (2, 11, 256):
+        colours = class_set(map(str, range(count))).colours
+        assert colours == tuple(colour_of(index) for index in range(count))
+    assert colour_of(256) == colour_of(0)
+
+
+def test_the_table_is_what_the_library_makes() -> None:
+    assert class_colours.TABLE.read_text(encoding="utf-8") == class_colours.table()
 
 
 def test_the_sidecar_comes_first_then_the_data_then_what_is_known(tmp_path: Path) -> None:

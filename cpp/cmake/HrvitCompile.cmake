@@ -19,9 +19,9 @@ function(hrvit_compile_options target)
     endif()
 endfunction()
 
-# The palettes of known class sets, as a header.
+# The palettes of known class sets and of all others, as a header.
 function(hrvit_embed_palettes target)
-    foreach(name IN ITEMS ade20k cityscapes)
+    foreach(name IN ITEMS ade20k cityscapes glasbey)
         set(file ${CMAKE_CURRENT_SOURCE_DIR}/palettes/${name}.txt)
         set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
         string(TOUPPER ${name} upper)

@@ -2,58 +2,41 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cmath>
 #include <optional>
 #include <set>
 #include <sstream>
 #include <string_view>
-#include <utility>
 
 #include "palettes.hpp"
 
 namespace hrvit {
 namespace {
 
-// The same numbers as in hrvit_deploy/classes.py: hues turned by the golden section.
-constexpr double golden = 0.6180339887498949;
-constexpr std::array<std::pair<double, double>, 5> tones{
-    {{0.9, 1.0}, {1.0, 0.55}, {0.4, 0.95}, {0.5, 0.6}, {0.7, 0.8}}};
 constexpr std::size_t ade20k_classes = 150;
 constexpr std::size_t cityscapes_classes = 19;
 
-/// Red, green and blue from 0 to 1; `hue` below 1.
-std::array<double, 3> from_hsv(double hue, double saturation, double value) {
-    const double sector = std::floor(hue * 6.0);
-    const double f = (hue * 6.0) - sector;
-    const double p = value * (1.0 - saturation);
-    const double q = value * (1.0 - (saturation * f));
-    const double t = value * (1.0 - (saturation * (1.0 - f)));
-    switch (static_cast<int>(sector)) {
-        case 0:
-            return {value, t, p};
-        case 1:
-            return {q, value, p};
-        case 2:
-            return {p, value, t};
-        case 3:
-            return {p, q, value};
-        case 4:
-            return {t, p, value};
-        default:
-            return {value, p, q};
+/// `name<tab>#rrggbb` a line.
+ClassSet parse(const char* palette) {
+    ClassSet classes;
+    std::istringstream lines{palette};
+    for (std::string line; std::getline(lines, line);) {
+        const std::size_t tab = line.find('\t');
+        if (tab == std::string::npos) {
+            continue;
+        }
+        const auto digits = std::stoul(line.substr(tab + 2), nullptr, 16);
+        const auto byte = [digits](unsigned shift) {
+            return static_cast<std::uint8_t>((digits >> shift) & 0xFFU);
+        };
+        classes.push_back({line.substr(0, tab), {byte(16), byte(8), byte(0)}, false});
     }
+    return classes;
 }
 
-/// A colour unlike those of the classes near it; always the same.
+/// A colour unlike those of all classes before; the table is that of hrvit_deploy/classes.py.
 Colour colour_of(std::size_t index) {
-    const auto [saturation, value] = tones.at(index % tones.size());
-    const double hue = std::fmod(static_cast<double>(index) * golden, 1.0);
-    const auto parts = from_hsv(hue, saturation, value);
-    Colour colour{};
-    std::transform(parts.begin(), parts.end(), colour.begin(), [](double part) {
-        return static_cast<std::uint8_t>(std::nearbyint(part * 255));
-    });
-    return colour;
+    static const ClassSet table = parse(palettes::glasbey);
+    return table.at(index % table.size()).colour;
 }
 
 bool is_background(std::string name) {
@@ -74,24 +57,6 @@ ClassSet class_set(const std::vector<std::string>& names) {
         }
         const bool clear = is_background(chosen);
         classes.push_back({chosen, clear ? Colour{} : colour_of(classes.size()), clear});
-    }
-    return classes;
-}
-
-/// `name<tab>#rrggbb` a line.
-ClassSet parse(const char* palette) {
-    ClassSet classes;
-    std::istringstream lines{palette};
-    for (std::string line; std::getline(lines, line);) {
-        const std::size_t tab = line.find('\t');
-        if (tab == std::string::npos) {
-            continue;
-        }
-        const auto digits = std::stoul(line.substr(tab + 2), nullptr, 16);
-        const auto byte = [digits](unsigned shift) {
-            return static_cast<std::uint8_t>((digits >> shift) & 0xFFU);
-        };
-        classes.push_back({line.substr(0, tab), {byte(16), byte(8), byte(0)}, false});
     }
     return classes;
 }
