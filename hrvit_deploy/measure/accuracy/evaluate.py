@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hrvit_deploy.artefact import Artefact, Network, plain
-from hrvit_deploy.classes import ClassSet, choose_classes
+from hrvit_deploy.classes import ClassSet, choose_classes, names_of
 from hrvit_deploy.datasets import (
     FIRST_LABELS,
     Dataset,
@@ -27,6 +27,7 @@ from hrvit_deploy.inference.labels import UNDECIDED, Labels
 from hrvit_deploy.inference.open import open_prepared
 from hrvit_deploy.inference.postprocess import label_maps, probabilities
 from hrvit_deploy.inference.prepared_runner import PreparedRunner
+from hrvit_deploy.measure.accuracy.class_folders import match_folders
 from hrvit_deploy.measure.accuracy.confusion import ConfusionMatrix
 from hrvit_deploy.measure.accuracy.label_counting import doubt_counting
 from hrvit_deploy.measure.accuracy.resume import ResumeFile, RunningCounts, key_of
@@ -145,7 +146,7 @@ def evaluate_artefact(
         InputError: The data are laid out in no known way, or for another task.
     """
     manifest = artefact.manifest
-    dataset = labelled_data(data, manifest.network, options.layout)
+    dataset = labelled_data(data, manifest.network, options.layout, options.classes)
     classes = choose_classes(manifest.network, options.classes, data, dataset.classes)
     spec = RunnerSpec(artefact, replace(run, round_tensors=True))
     # Where the artefact lies and what classes are called changes no count.
@@ -166,7 +167,9 @@ def evaluate_artefact(
     return evaluation
 
 
-def labelled_data(data: Path, network: Network, layout: Layout = Layout.AUTO) -> Dataset:
+def labelled_data(
+    data: Path, network: Network, layout: Layout = Layout.AUTO, classes: str = ""
+) -> Dataset:
     """Find the data set in a folder, if that network can be evaluated on it.
 
     Raises:
@@ -179,7 +182,9 @@ def labelled_data(data: Path, network: Network, layout: Layout = Layout.AUTO) ->
             f" one to {network.known_task}",
             f"give labelled data to {network.known_task} with",
         )
-    check_classes(dataset, network.num_classes)
+    if dataset.task is Task.CLASSIFY:
+        names = names_of(network, classes, data)
+        return match_folders(dataset, names, network.num_classes)
     return dataset
 
 

@@ -263,7 +263,7 @@ def labelled_images(
         InputError: The labels are for another task, or of more classes.
     """
     options = options or EvaluateOptions()
-    dataset = labelled_data(data, network, options.layout)
+    dataset = labelled_data(data, network, options.layout, options.classes)
     dataset.first_label(options.labels_from)
     for sample in dataset.chosen(count):
         image = NamedImage(sample.image.name, load_image(sample.image))
@@ -328,7 +328,7 @@ def score_of(
         options: What to judge.
         progress: Advanced once an image.
     """
-    dataset = labelled_data(data, network, options.layout)
+    dataset = labelled_data(data, network, options.layout, options.classes)
     classes = choose_classes(network, options.classes, data, dataset.classes)
     _switches(prepared).on[:] = on
     return evaluate(prepared, dataset, classes, options, progress).score
