@@ -173,6 +173,11 @@ def choose_classes(
             f"nobody said how many classes {network.title} tells apart",
             "run hrvit-deploy adopt on its graph again, with --num-classes or --classes",
         )
+    if count == 1:
+        raise InputError(
+            f"{network.title} returns one score, and the largest of one is always the first",
+            "two channels, nought and the score, decide as a score and a threshold do",
+        )
     if requested:
         chosen = named_classes(requested)
         if len(chosen) != count:

@@ -395,12 +395,27 @@ class QuantizeOptions:
             )
 
 
+def check_classes(task: Task, num_classes: int) -> int:
+    """Return that number of classes, if a network can decide between them.
+
+    Raises:
+        UsageError: There is one: the largest of one score is always the first.
+    """
+    if num_classes == 1:
+        raise UsageError(
+            f"a network to {task} one class would decide for it everywhere",
+            "two channels, nought and the score, decide as a score and a threshold do",
+        )
+    return num_classes
+
+
 def check_output(task: Task, output: OutputFormat, num_classes: int) -> OutputFormat:
     """Return that output format, if the task has it.
 
     Raises:
         UsageError: The task cannot return it, or the classes do not fit its type.
     """
+    check_classes(task, num_classes)
     allowed = OUTPUT_FORMATS[task]
     if output not in allowed:
         raise UsageError(

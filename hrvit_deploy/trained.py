@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from hrvit_deploy.artefact import Manifest, Network, Source, Weights, sha256_of
 from hrvit_deploy.errors import CheckpointError
 from hrvit_deploy.model import network as torch_network
-from hrvit_deploy.model.checkpoint import Checkpoint, classes_in, load_network, read_checkpoint
-from hrvit_deploy.model.variants import NetworkSpec
-from hrvit_deploy.options import DEFAULT_CLASSES, ImageSize, Task
+from hrvit_deploy.model.checkpoint import (
+    CLASS_KEYS,
+    Checkpoint,
+    classes_in,
+    find_variant,
+    load_network,
+    read_checkpoint,
+)
+from hrvit_deploy.model.checkpoint_file import parts_of
+from hrvit_deploy.model.variants import VARIANTS, NetworkSpec
+from hrvit_deploy.options import DEFAULT_CLASSES, ImageSize, Task, check_classes
 
 CHECKPOINT = "checkpoint"
+# Where neither an option nor a checkpoint says it.
+DEFAULT_VARIANT = "b1"
 
 
 @dataclass(frozen=True)
@@ -41,23 +52,55 @@ def load(request: NetworkSpec) -> Trained:
     """
     if request.checkpoint is None:
         return _random(request)
-    checkpoint = read_checkpoint(request.checkpoint)
+    checkpoint = read_checkpoint(request.checkpoint, request.entry)
+    notes = list(checkpoint.notes)
+    variant = request.variant
+    if variant is None:
+        variant = find_variant(checkpoint)
+        notes.append(f"is HRViT-{variant.name} by its shapes")
     task = request.task or _only_task(checkpoint)
     classes = request.num_classes
     if classes is None:
-        classes = classes_in(checkpoint, task)
+        classes = _classes(checkpoint, task)
+    check_classes(task, classes)
     named = checkpoint.class_names
     described = Network(
-        variant=request.variant,
+        variant=variant,
         task=task,
         num_classes=classes,
         weights=Weights.CHECKPOINT,
         weights_key=checkpoint.key,
         class_names=named if len(named) == classes else (),
     )
-    network = load_network(checkpoint, request.variant, task, classes)
-    source = Source(CHECKPOINT, str(request.checkpoint), sha256_of(request.checkpoint))
-    return Trained(network, described, (source,), checkpoint.notes)
+    network = load_network(
+        checkpoint, variant, task, classes, ignore_unexpected=request.ignore_unexpected
+    )
+    source = Source(CHECKPOINT, str(request.checkpoint), hash_of(request.checkpoint))
+    return Trained(network, described, (source,), tuple(notes))
+
+
+def hash_of(checkpoint: Path) -> str:
+    """Return the SHA-256 of a checkpoint; of several files that of their SHA-256s, in order."""
+    digests = [sha256_of(part) for part in parts_of(checkpoint)]
+    return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
+
+
+def _classes(checkpoint: Checkpoint, task: Task) -> int:
+    """Return the number of classes of the checkpoint's head.
+
+    Raises:
+        CheckpointError: It has one channel, which a threshold decides and an argmax does not.
+    """
+    classes = classes_in(checkpoint, task)
+    if classes == 1:
+        key = CLASS_KEYS[task].removesuffix(".weight")
+        raise CheckpointError(
+            f"{checkpoint.path} has a head of one class, and the largest of one score is always"
+            " the first",
+            f"give it two channels, nought and the score: for {key}.weight and {key}.bias,"
+            " state[name] = torch.cat([0 * state[name], state[name]])",
+        )
+    return classes
 
 
 def describe(request: NetworkSpec, size: ImageSize) -> Network:
@@ -85,8 +128,9 @@ def _random(request: NetworkSpec) -> Trained:
 def _about(request: NetworkSpec) -> Network:
     task = request.task or Task.CLASSIFY
     classes = request.num_classes
+    check_classes(task, DEFAULT_CLASSES[task] if classes is None else classes)
     return Network(
-        variant=request.variant,
+        variant=request.variant or VARIANTS[DEFAULT_VARIANT],
         task=task,
         num_classes=DEFAULT_CLASSES[task] if classes is None else classes,
         weights=Weights.RANDOM,
@@ -129,22 +173,24 @@ def find_again(manifest: Manifest, checkpoint: str = "") -> torch_network.Networ
         return _rebuild(described)
     source = checkpoint_of(manifest)
     path = Path(checkpoint or source.path)
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(
             f"the checkpoint {path} that this artefact came from is not there",
             "say where it is now with --checkpoint",
         )
-    if sha256_of(path) != source.sha256:
+    if hash_of(path) != source.sha256:
         raise CheckpointError(
             f"{path} is not the checkpoint this artefact came from (SHA-256 differs)",
             "give that one with --checkpoint, or export this one",
         )
     return load_network(
-        read_checkpoint(path),
+        read_checkpoint(path, described.weights_key),
         variant,
         described.known_task,
         described.num_classes,
         described.in_channels,
+        # Whatever is unexpected was agreed to at the export of these very bytes.
+        ignore_unexpected=True,
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.networks import CLASSES, TINY, WHOLE, tiny
+from safetensors.torch import save_file
+from support.networks import CLASSES, TINY, WHOLE, answer, noise, tiny
 
 from hrvit_deploy.artefact import (
     Kind,
@@ -23,8 +26,8 @@ from hrvit_deploy.errors import CheckpointError, UsageError
 from hrvit_deploy.model import network as model_network
 from hrvit_deploy.model.heads import HRViTSegmenter
 from hrvit_deploy.model.network import count_parameters
-from hrvit_deploy.model.variants import NetworkSpec
-from hrvit_deploy.options import ImageSize, OutputFormat, Precision, Task
+from hrvit_deploy.model.variants import VARIANTS, NetworkSpec
+from hrvit_deploy.options import ImageSize, OutputFormat, Precision, Task, check_output
 from hrvit_deploy.trained import CHECKPOINT, Trained, checkpoint_of, describe, find_again, load
 
 
@@ -194,3 +197,99 @@ def test_class_names_are_kept_where_there_is_one_a_class(tmp_path: Path, count: 
     torch.save({"state_dict": state, "meta": {"CLASSES": names}}, path)
     described = load(NetworkSpec(TINY, checkpoint=path)).described
     assert described.class_names == (names if count == CLASSES else ())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_variant_is_the_checkpoints(tmp_path: Path, variant: str) -> None:
+    shapes = model_network.build_on_meta(VARIANTS[variant], Task.SEGMENT, 3).state_dict()
+    path = tmp_path / "weights.pth"
+    torch.save({name: torch.zeros_like(t, device="cpu") for name, t in shapes.items()}, path)
+    trained = load(NetworkSpec(checkpoint=path))
+    assert trained.described.variant == VARIANTS[variant]
+    assert trained.notes[-1] == f"is HRViT-{variant} by its shapes"
+
+
+def test_without_a_checkpoint_the_variant_is_b1() -> None:
+    assert describe(NetworkSpec(), ImageSize(32, 32)).variant == VARIANTS["b1"]
+
+
+def test_a_variant_that_nobody_knows_asks_for_its_file(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        load(NetworkSpec(checkpoint=saved(tmp_path)))
+    assert (
+        "is none of HRViT-b1, b2, b3; the nearest is b1, but for stem." in caught.value.message
+    )
+    assert "--variant FILE.toml" in caught.value.hint
+
+
+def test_images_of_other_channels_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"stem.conv1.weight": torch.zeros(64, 4, 3, 3)}, path)
+    with pytest.raises(CheckpointError) as caught:
+        load(NetworkSpec(checkpoint=path))
+    assert caught.value.message == f"{path} takes images of 4 channels, not 3"
+
+
+@pytest.mark.parametrize("task", [Task.CLASSIFY, Task.SEGMENT])
+def test_one_channel_is_refused_with_what_to_do(tmp_path: Path, task: Task) -> None:
+    path = tmp_path / "weights.pth"
+    network = model_network.build_network(TINY, task, 1)
+    model_network.set_random_weights(network, 3)
+    state = network.state_dict()
+    torch.save(state, path)
+    with pytest.raises(CheckpointError) as caught:
+        load(NetworkSpec(TINY, checkpoint=path))
+    assert "has a head of one class" in caught.value.message
+    # What the hint says makes a network that decides as the threshold does.
+    names = re.findall(r"[\w.]*(?:weight|bias)", caught.value.hint)
+    assert len(names) == 2
+    for name in names:
+        state[name] = torch.cat([0 * state[name], state[name]])
+    torch.save(state, path)
+    image = noise(WHOLE)
+    score = answer(network, image)[:, 0]
+    decided = answer(load(NetworkSpec(TINY, checkpoint=path)).network, image).argmax(dim=1)
+    assert torch.equal(decided == 1, score > 0)
+    if task is Task.SEGMENT:
+        assert 0 < (score > 0).float().mean() < 1
+
+
+def test_one_class_is_refused_wherever_it_is_asked_for() -> None:
+    with pytest.raises(UsageError, match="would decide for it everywhere"):
+        load(NetworkSpec(TINY, num_classes=1))
+    with pytest.raises(UsageError, match="would decide for it everywhere"):
+        check_output(Task.SEGMENT, OutputFormat.CLASSMAP, 1)
+
+
+def test_an_entry_is_found_again(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    held = {"model": tiny(Task.SEGMENT, 9).state_dict(), "ema": tiny(Task.SEGMENT).state_dict()}
+    torch.save({**held, "epoch": 1}, path)
+    for entry, seed in ((None, 0), ("model", 9)):
+        manifest = manifest_of(load(NetworkSpec(TINY, checkpoint=path, entry=entry)))
+        assert_same(find_again(manifest), tiny(Task.SEGMENT, seed))
+
+
+def test_what_was_left_out_is_left_out_again(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({**tiny(Task.SEGMENT).state_dict(), "neck.weight": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError, match=r"unexpected: neck\.weight"):
+        load(NetworkSpec(TINY, checkpoint=path))
+    manifest = manifest_of(load(NetworkSpec(TINY, checkpoint=path, ignore_unexpected=True)))
+    assert_same(find_again(manifest), tiny(Task.SEGMENT))
+
+
+def test_shards_are_found_again_and_any_that_changed_is_seen(tmp_path: Path) -> None:
+    state = tiny(Task.SEGMENT).state_dict()
+    names = list(state)
+    table = {name: f"part{index % 2}.safetensors" for index, name in enumerate(names)}
+    for part in set(table.values()):
+        save_file({n: t for n, t in state.items() if table[n] == part}, tmp_path / part)
+    index = tmp_path / "m.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": table}))
+    manifest = manifest_of(load(NetworkSpec(TINY, checkpoint=tmp_path)))
+    assert_same(find_again(manifest), tiny(Task.SEGMENT))
+    assert_same(find_again(manifest, str(index)), tiny(Task.SEGMENT))
+    save_file({names[1]: state[names[1]] + 1}, tmp_path / "part1.safetensors")
+    with pytest.raises(CheckpointError, match="SHA-256 differs"):
+        find_again(manifest)

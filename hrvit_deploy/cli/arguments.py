@@ -45,9 +45,11 @@ class RestPrecision(StrEnum):
 
 
 VariantName = Annotated[
-    str,
+    str | None,
     Option(
-        "--variant", help="Network: b1, b2, b3, or a .toml or .json file that describes one."
+        "--variant",
+        help="Network: b1, b2, b3, or a .toml or .json file that describes one.",
+        show_default="the checkpoint's, else b1",
     ),
 ]
 TaskName = Annotated[
@@ -62,8 +64,24 @@ CheckpointFile = Annotated[
     Path | None,
     Option(
         "--checkpoint",
-        help="File of trained weights: .pth, .pt or .safetensors.",
+        help="File of trained weights: .pth, .pt or .safetensors, or the index of several.",
         show_default="random weights",
+    ),
+]
+EntryName = Annotated[
+    str | None,
+    Option(
+        "--checkpoint-entry",
+        help="Where in the checkpoint the weights are, as model_ema; inspect lists them.",
+        show_default="the averaged ones, else the only or the usual one",
+    ),
+]
+IgnoreUnexpected = Annotated[
+    bool,
+    Option(
+        "--ignore-unexpected",
+        help="Leave out weights that the network has no place for.",
+        show_default="refused",
     ),
 ]
 MovedCheckpoint = Annotated[

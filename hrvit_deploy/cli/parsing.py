@@ -9,6 +9,7 @@ from hrvit_deploy.errors import InputError, UsageError
 from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.inference.fit import Fit, FitOptions, parse_scales, parse_stride
 from hrvit_deploy.measure.parity.gates import QUALITY, QualityLimits
+from hrvit_deploy.model.variants import NetworkSpec, load_variant
 from hrvit_deploy.options import (
     DEFAULT_GROUPS,
     DEFAULT_METHOD,
@@ -16,8 +17,30 @@ from hrvit_deploy.options import (
     Group,
     Method,
     Precision,
+    Task,
 )
 from hrvit_deploy.pipeline.quality_gate import QualityCriteria
+
+
+def parse_network(
+    variant: str | None,
+    task: Task | None,
+    checkpoint: Path | None,
+    num_classes: int | None,
+    *,
+    seed: int = 0,
+    entry: str | None = None,
+    ignore_unexpected: bool = False,
+) -> NetworkSpec:
+    """Return the network to load; without a variant the checkpoint's.
+
+    Raises:
+        UsageError: There is no such variant, or no checkpoint to take an entry of.
+    """
+    if checkpoint is None and (entry is not None or ignore_unexpected):
+        raise UsageError("there is no checkpoint to take weights of", "add --checkpoint FILE")
+    known = load_variant(variant) if variant else None
+    return NetworkSpec(known, task, checkpoint, num_classes, seed, entry, ignore_unexpected)
 
 
 def parse_calibration(

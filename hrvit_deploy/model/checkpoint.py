@@ -15,7 +15,9 @@ from torch import Tensor
 from hrvit_deploy.errors import CheckpointError
 from hrvit_deploy.model.checkpoint_file import damaged, read_file, read_metadata
 from hrvit_deploy.model.inert_pickle import PickleError
+from hrvit_deploy.model.known_heads import foreign_head
 from hrvit_deploy.model.network import Network, build_network, build_on_meta
+from hrvit_deploy.model.recognize import COUNTER, channels_of, nearest, recognize
 from hrvit_deploy.model.shown import first, printable
 from hrvit_deploy.model.stored_tensor import is_stored, load_stored
 from hrvit_deploy.model.variants import VARIANTS, Variant
@@ -26,8 +28,7 @@ from hrvit_deploy.options import Task
 CLASSIFIER_KEY = "head.classifier.weight"
 SEGMENTER_KEY = "decode_head.conv_seg.weight"
 CLASS_KEYS = {Task.CLASSIFY: CLASSIFIER_KEY, Task.SEGMENT: SEGMENTER_KEY}
-# A whole number that inference never reads; old checkpoints lack it.
-COUNTER = "num_batches_tracked"
+COLORS = 3
 # Where pickles may hold the names of the classes.
 CLASS_NAME_KEYS = (
     ("meta", "CLASSES"),
@@ -74,7 +75,15 @@ def read_checkpoint(path: Path, entry: str | None = None) -> Checkpoint:
             of which none is the likeliest.
     """
     loaded = read_file(path)
-    choice = choose_entry(loaded, path, entry)
+    return take_weights(loaded, choose_entry(loaded, path, entry), path)
+
+
+def take_weights(loaded: Any, choice: Choice, path: Path) -> Checkpoint:
+    """Read the weights of an entry, as :func:`read_checkpoint` does.
+
+    Raises:
+        CheckpointError: The numbers cannot be read, or a weight is there twice.
+    """
     chosen, names = choice.entry, choice.entry.names
     if names.twice:
         raise CheckpointError(
@@ -150,6 +159,8 @@ def load_network(
     task: Task,
     num_classes: int | None = None,
     in_channels: int = 3,
+    *,
+    ignore_unexpected: bool = False,
 ) -> Network:
     """Build the network with the checkpoint's weights, in evaluation mode.
 
@@ -159,40 +170,83 @@ def load_network(
         task: Whose head the weights must hold.
         num_classes: None takes the checkpoint's own number.
         in_channels: Channels of the input image.
+        ignore_unexpected: Whether weights that the network has no place for are left out.
 
     Raises:
         CheckpointError: Names or shapes do not fit; the message lists the first missing,
             unexpected and misshapen ones.
     """
     classes = classes_in(checkpoint, task) if num_classes is None else num_classes
+    _check_head(checkpoint, task)
     expected = build_on_meta(variant, task, classes, in_channels).state_dict()
     names = {bare_name(name): name for name in expected}
     shapes = {bare: tuple(expected[name].shape) for bare, name in names.items()}
-    complaint = compare_shapes(shapes, checkpoint.tensors)
+    tensors = {
+        name: tensor
+        for name, tensor in checkpoint.tensors.items()
+        if name in names or not ignore_unexpected
+    }
+    complaint = compare_shapes(shapes, tensors)
     if complaint:
+        needed = {name: tensor for name, tensor in tensors.items() if name in names}
         raise CheckpointError(
             f"{checkpoint.path} does not fit HRViT-{variant.name} to {task} {classes} classes:"
             f" {complaint}",
-            _suggest(checkpoint, variant, task, in_channels),
+            _suggest(checkpoint, variant, task)
+            if compare_shapes(shapes, needed)
+            else _suggest_leaving_out(checkpoint, task),
         )
-    _check_values(checkpoint)
+    _check_values(checkpoint.path, tensors)
     network = build_network(variant, task, classes, in_channels)
     network.load_state_dict(
-        {names[bare]: tensor for bare, tensor in checkpoint.tensors.items()}, strict=False
+        {names[bare]: tensor for bare, tensor in tensors.items()}, strict=False
     )
     return network
 
 
-def _check_values(checkpoint: Checkpoint) -> None:
+def find_variant(checkpoint: Checkpoint) -> Variant:
+    """Return the variant that a checkpoint is of, by its shapes.
+
+    Raises:
+        CheckpointError: It is none of the known ones, or takes other images than RGB.
+    """
+    channels = channels_of(checkpoint.tensors)
+    if channels != COLORS:
+        raise CheckpointError(
+            f"{checkpoint.path} takes images of {channels} channels, not {COLORS}",
+            "give a network for red, green and blue",
+        )
+    found = recognize(checkpoint.tensors)
+    if found is None:
+        best, misfits = nearest(checkpoint.tensors)
+        raise CheckpointError(
+            f"{checkpoint.path} is none of HRViT-{', '.join(VARIANTS)}; the nearest is"
+            f" {best.name}, but for {misfits}",
+            "describe its widths and depths in a file: --variant FILE.toml, with the fields of"
+            " hrvit_deploy.Variant",
+        )
+    return found
+
+
+def _check_head(checkpoint: Checkpoint, task: Task) -> None:
+    """Refuse a segmentation head of another kind by its name."""
+    whose = foreign_head(checkpoint.tensors) if task is Task.SEGMENT else ""
+    if whose:
+        raise CheckpointError(
+            f"{checkpoint.path} has a head that is {whose}, not the all-linear one of HRViT",
+            "export the backbone alone with --task features, and run the head on its four maps",
+        )
+
+
+def _check_values(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Check that every tensor holds finite numbers of a kind the network computes with."""
-    tensors = checkpoint.tensors
     strange = [name for name, tensor in tensors.items() if not _is_usable(name, tensor)]
     if strange:
-        raise _strange(checkpoint.path, strange)
+        raise _strange(path, strange)
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise CheckpointError(
-            f"{checkpoint.path} holds NaN or infinity in {first(broken)}",
+            f"{path} holds NaN or infinity in {first(broken)}",
             "take an earlier checkpoint; this training diverged",
         )
 
@@ -213,11 +267,14 @@ def _is_usable(name: str, tensor: Tensor) -> bool:
 def classes_in(checkpoint: Checkpoint, task: Task) -> int:
     """Return the number of classes of the checkpoint's last layer for that task."""
     key = CLASS_KEYS[task]
+    _check_head(checkpoint, task)
     if key not in checkpoint.tensors:
         heads = ", ".join(checkpoint.tasks)
         raise CheckpointError(
             f"{checkpoint.path} holds no head to {task} with ({key} is missing)",
-            f"add --task {heads}" if heads else "give a checkpoint with its head",
+            f"add --task {heads}"
+            if heads
+            else "give a checkpoint with its head, or --task features",
         )
     shape = checkpoint.tensors[key].shape
     if not shape:
@@ -247,16 +304,29 @@ def _shape(shape: Iterable[int]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
-def _suggest(checkpoint: Checkpoint, variant: Variant, task: Task, in_channels: int) -> str:
-    for other in (variant, *VARIANTS.values()):
-        for head in checkpoint.tasks:
-            classes = classes_in(checkpoint, head)
-            state = build_on_meta(other, head, classes, in_channels).state_dict()
-            shapes = {bare_name(name): tuple(t.shape) for name, t in state.items()}
-            if compare_shapes(shapes, checkpoint.tensors):
-                continue
-            if other != variant:
-                return f"it is HRViT-{other.name}: --variant {other.name} --task {head}"
-            wanted = f"--num-classes {classes}" if head is task else f"--task {head}"
-            return f"it is HRViT-{other.name} to {head} {classes} classes: {wanted}"
-    return "check --variant, --task and --num-classes against how it was trained"
+def _suggest(checkpoint: Checkpoint, variant: Variant, task: Task) -> str:
+    """Return which options would make a checkpoint fit."""
+    found = recognize(checkpoint.tensors, (variant,))
+    if found is None:
+        return "check --variant, --task and --num-classes against how it was trained"
+    heads = [head for head in checkpoint.tasks if head is task] or checkpoint.tasks
+    if found != variant:
+        return f"it is HRViT-{found.name}: --variant {found.name} --task {heads[0]}"
+    if not heads:
+        return "it has no head: --task features exports its four feature maps"
+    classes = classes_in(checkpoint, heads[0])
+    wanted = f"--num-classes {classes}" if heads[0] is task else f"--task {heads[0]}"
+    return f"it is HRViT-{found.name} to {heads[0]} {classes} classes: {wanted}"
+
+
+def _suggest_leaving_out(checkpoint: Checkpoint, task: Task) -> str:
+    """Return what to do where everything needed fits and more is there."""
+    others = [head for head in checkpoint.tasks if head is not task]
+    if others:
+        return (
+            f"it holds a head to {others[0]}, too: --task {others[0]}, or --ignore-unexpected"
+        )
+    return (
+        "everything that is needed is there: add --ignore-unexpected if what is more takes no"
+        " part in inference"
+    )

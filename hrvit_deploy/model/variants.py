@@ -171,15 +171,19 @@ class NetworkSpec:
     """A network to load, said without PyTorch.
 
     Attributes:
-        variant: From the table or a file.
+        variant: From the table or a file; None takes the checkpoint's, or b1 without one.
         task: None takes the checkpoint's, or classification without one.
         checkpoint: None gives seeded random weights.
         num_classes: None takes the checkpoint's, or the task's usual number.
         seed: Of random weights.
+        entry: Where in the checkpoint the weights are; None to find out.
+        ignore_unexpected: Whether weights that the network has no place for are left out.
     """
 
-    variant: Variant
+    variant: Variant | None = None
     task: Task | None = None
     checkpoint: Path | None = None
     num_classes: int | None = None
     seed: int = 0
+    entry: str | None = None
+    ignore_unexpected: bool = False

@@ -24,7 +24,9 @@ TRAINING = re.compile(r"optim|(lr_)?sched|(grad_|loss_)?scaler|amp", re.IGNORECA
 DEEPEST = 4
 MOST_NODES = 20_000
 SEPARATOR = "/"
-PARTS = ({"backbone", "decode_head"}, {"backbone", "head"})
+PARTS = (frozenset(("backbone", "decode_head")), frozenset(("backbone", "head")))
+# What a bare state dict is called, where it is one of several.
+BARE = "bare"
 ENTRY_OPTION = "--checkpoint-entry"
 
 
@@ -61,7 +63,7 @@ class Choice:
         """What to say of the choice; empty where there was none."""
         if not self.others:
             return ""
-        name = printable(self.entry.name) or "the bare one"
+        name = printable(self.entry.name or BARE)
         return (
             f"takes the weights under {name}{self.reason}; {ENTRY_OPTION} takes others:"
             f" {first(self.others, 8)}"
@@ -85,12 +87,11 @@ def _label(names: Names, networks: list[Names]) -> str:
 def states_in(loaded: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield every mapping of names to tensors, with the keys that lead to it."""
     waiting: deque[tuple[tuple[str, ...], Any]] = deque([((), loaded)])
-    seen: set[int] = set()
-    while waiting and len(seen) < MOST_NODES:
+    # What holds itself ends at the greatest depth.
+    for _ in range(MOST_NODES):
+        if not waiting:
+            return
         keys, value = waiting.popleft()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
         flat = module_state(value)
         if flat is not None:
             yield SEPARATOR.join(keys), flat
@@ -109,8 +110,9 @@ def states_in(loaded: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 for name, item in children.items()
                 if isinstance(item, dict | Inert) and not TRAINING.match(str(name))
             }
-            if any(parts <= nested.keys() for parts in PARTS):
-                yield SEPARATOR.join(keys), _joined(nested)
+            for parts in PARTS:
+                if parts <= nested.keys():
+                    yield SEPARATOR.join(keys), _joined({p: nested.pop(p) for p in parts})
             waiting.extend(((*keys, name), item) for name, item in nested.items())
 
 
@@ -176,13 +178,13 @@ def choose_entry(loaded: Any, path: Path, asked: str | None = None) -> Choice:
     entries = find_entries(loaded)
     if not entries:
         raise _none(loaded, path)
-    names = [entry.name for entry in entries]
+    names = [entry.name or BARE for entry in entries]
     if asked is not None:
         for entry in entries:
-            if entry.name == asked:
+            if asked in (entry.name, entry.name or BARE):
                 return Choice(entry, ())
         raise CheckpointError(
-            f"{path} holds no weights under {asked!r}", f"it has {first(names, 8)}"
+            f"{path} holds no weights under {printable(asked)!r}", f"it has {first(names, 8)}"
         )
     chosen, reason = _likeliest(entries, loaded)
     if chosen is None:
@@ -190,7 +192,7 @@ def choose_entry(loaded: Any, path: Path, asked: str | None = None) -> Choice:
             f"{path} holds {len(entries)} networks: {first(names, 8)}",
             f"say which with {ENTRY_OPTION} NAME",
         )
-    others = tuple(name for name in names if name != chosen.name)
+    others = tuple(name for name in names if name != (chosen.name or BARE))
     return Choice(chosen, others, reason)
 
 
@@ -233,7 +235,7 @@ def _none(loaded: Any, path: Path) -> CheckpointError:
             f"save a state dict, bare or under {USUAL[0]!r}{entries}",
         )
     told = [
-        f"{name or 'the bare one'} ({len(values):,} tensors, as {printable(min(values))})"
+        f"{printable(name or BARE)} ({len(values):,} tensors, as {printable(min(values))})"
         for name, values in states
     ]
     hint = "give the checkpoint of an HRViT"

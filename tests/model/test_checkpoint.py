@@ -271,7 +271,7 @@ def test_a_backbone_alone_is_asked_for_its_head(tmp_path: Path) -> None:
     state = {n: t for n, t in state_of().items() if not n.startswith("head.")}
     error = refusal(save(tmp_path, state))
     assert "holds no head to classify with" in error.message
-    assert error.hint == "give a checkpoint with its head"
+    assert error.hint == "give a checkpoint with its head, or --task features"
 
 
 def test_a_network_saved_twice_is_refused(tmp_path: Path) -> None:

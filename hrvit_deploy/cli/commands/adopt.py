@@ -10,10 +10,11 @@ import typer
 from hrvit_deploy.artefact import open_artefact
 from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli.console import Terminal
+from hrvit_deploy.cli.parsing import parse_network
 from hrvit_deploy.cli.render import tables
 from hrvit_deploy.errors import UsageError
 from hrvit_deploy.image_source import ImageSource
-from hrvit_deploy.model.variants import NetworkSpec, load_variant
+from hrvit_deploy.model.variants import NetworkSpec
 from hrvit_deploy.options import Task, parse_any_size, parse_channels
 
 
@@ -34,7 +35,7 @@ def adopt(
             "--variant",
             help="Network whose outputs it should have: b1, b2, b3, or a .toml or .json file"
             " that describes one.",
-            show_default="b1 with --checkpoint, else another network",
+            show_default="the checkpoint's, else another network",
         ),
     ] = None,
     task: arg.TaskName = None,
@@ -46,6 +47,8 @@ def adopt(
             show_default="none",
         ),
     ] = None,
+    entry: arg.EntryName = None,
+    ignore_unexpected: arg.IgnoreUnexpected = False,
     num_classes: Annotated[
         int | None,
         typer.Option(
@@ -101,7 +104,7 @@ def adopt(
     with Terminal() as terminal:
         request = AdoptRequest(
             like=open_artefact(like) if like else None,
-            spec=_spec(variant, task, checkpoint, num_classes),
+            spec=_spec(variant, task, checkpoint, num_classes, entry, ignore_unexpected),
             size=parse_any_size(size) if size else None,
             mean=parse_channels(mean) if mean else None,
             std=parse_channels(std) if std else None,
@@ -116,7 +119,12 @@ def adopt(
 
 
 def _spec(
-    variant: str | None, task: Task | None, checkpoint: Path | None, num_classes: int | None
+    variant: str | None,
+    task: Task | None,
+    checkpoint: Path | None,
+    num_classes: int | None,
+    entry: str | None,
+    ignore_unexpected: bool,
 ) -> NetworkSpec | None:
     """Return the network it is compared with; None for another one than HRViT.
 
@@ -124,7 +132,14 @@ def _spec(
         UsageError: A variant or a task, and no weights to compare with.
     """
     if checkpoint is not None:
-        return NetworkSpec(load_variant(variant or "b1"), task, checkpoint, num_classes)
+        return parse_network(
+            variant,
+            task,
+            checkpoint,
+            num_classes,
+            entry=entry,
+            ignore_unexpected=ignore_unexpected,
+        )
     if variant is not None or task is not None:
         raise UsageError(
             "without its weights there is no network to compare the graph with",

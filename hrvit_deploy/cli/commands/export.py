@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli.console import Terminal, exit_on_refusal
+from hrvit_deploy.cli.parsing import parse_network
 from hrvit_deploy.cli.render import tables
 from hrvit_deploy.image_source import ImageSource
-from hrvit_deploy.model.variants import NetworkSpec, load_variant
 from hrvit_deploy.options import (
     BFLOAT16_OPSET,
     DEFAULT_OPSET,
@@ -30,9 +30,11 @@ from hrvit_deploy.pipeline.stages import EXPORT_DIR
 
 
 def export(
-    variant: arg.VariantName = "b1",
+    variant: arg.VariantName = None,
     task: arg.TaskName = None,
     checkpoint: arg.CheckpointFile = None,
+    entry: arg.EntryName = None,
+    ignore_unexpected: arg.IgnoreUnexpected = False,
     num_classes: arg.Classes = None,
     size: arg.Size = None,
     batch: arg.BatchText = "1",
@@ -55,7 +57,15 @@ def export(
     as_json: arg.AsJson = False,
 ) -> None:
     """Export a network to ONNX and compare the graph with eager PyTorch."""
-    spec = NetworkSpec(load_variant(variant), task, checkpoint, num_classes, seed)
+    spec = parse_network(
+        variant,
+        task,
+        checkpoint,
+        num_classes,
+        seed=seed,
+        entry=entry,
+        ignore_unexpected=ignore_unexpected,
+    )
     if opset is None:
         narrow = precision is arg.FloatPrecision.BF16
         opset = BFLOAT16_OPSET if narrow else DEFAULT_OPSET

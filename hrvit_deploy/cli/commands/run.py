@@ -8,10 +8,9 @@ import typer
 
 from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli.console import Terminal, now
-from hrvit_deploy.cli.parsing import parse_criteria
+from hrvit_deploy.cli.parsing import parse_criteria, parse_network
 from hrvit_deploy.cli.render import tables
 from hrvit_deploy.errors import UsageError
-from hrvit_deploy.model.variants import NetworkSpec, load_variant
 from hrvit_deploy.options import (
     DEFAULT_SIZE,
     Backend,
@@ -25,9 +24,11 @@ from hrvit_deploy.pipeline import stages
 
 
 def run(
-    variant: arg.VariantName = "b1",
+    variant: arg.VariantName = None,
     task: arg.TaskName = None,
     checkpoint: arg.CheckpointFile = None,
+    entry: arg.EntryName = None,
+    ignore_unexpected: arg.IgnoreUnexpected = False,
     num_classes: arg.Classes = None,
     size: arg.Size = None,
     images: arg.EngineImages = None,
@@ -64,7 +65,14 @@ def run(
     criteria = parse_criteria(
         precision, None, images, samples, None, None, usual_count=None, accept=accept_parity
     )
-    spec = NetworkSpec(load_variant(variant), task, checkpoint, num_classes)
+    spec = parse_network(
+        variant,
+        task,
+        checkpoint,
+        num_classes,
+        entry=entry,
+        ignore_unexpected=ignore_unexpected,
+    )
     require_writable(stages.EXPORT_DIR, stages.ENGINES_DIR, hint="run it in another folder")
     with Terminal() as terminal:
         trained = stages.load(spec, terminal)
