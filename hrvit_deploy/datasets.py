@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hrvit_deploy.errors import InputError, UsageError
-from hrvit_deploy.image_files import is_hidden, is_other_picture, passed_over_note
+from hrvit_deploy.image_files import is_hidden, list_folder, passed_over_note
 from hrvit_deploy.options import Task
 from hrvit_deploy.standalone.decode import SUFFIXES
 
@@ -183,8 +183,10 @@ def _cityscapes(folder: Path) -> Dataset:
 
 def _paired(folder: Path, layout: Layout, images: Path, pairs: dict[Path, Path]) -> Dataset:
     if not pairs:
+        left_out = "".join(f"; {note}" for note in _left_out(images, layout, ()))
         raise InputError(
-            f"there is no image in {images}", f"give the folder of {layout} with --data"
+            f"there is no image in {images}{left_out}",
+            f"give the folder of {layout} with --data",
         )
     missing = [labels for labels in pairs.values() if not labels.is_file()]
     if missing:
@@ -193,7 +195,7 @@ def _paired(folder: Path, layout: Layout, images: Path, pairs: dict[Path, Path])
             "unpack the annotations beside the images, or remove those images",
         )
     samples = tuple(Sample(*pair) for pair in pairs.items())
-    notes = (*_notes([images, *_folders(images)]), *_unpaired(set(pairs.values())))
+    notes = (*_left_out(images, layout, pairs), *_unpaired(set(pairs.values())))
     return Dataset(folder, layout, samples, notes=notes)
 
 
@@ -219,16 +221,20 @@ def _folders(folder: Path) -> list[Path]:
     return [child for child in folder.iterdir() if child.is_dir() and not is_hidden(child)]
 
 
-def _notes(folders: Iterable[Path]) -> Iterator[str]:
-    """Yield a line that names pictures of other kinds right in some folders."""
-    others = [
-        path
-        for folder in folders
-        for path in folder.iterdir()
-        if is_other_picture(path) and not is_hidden(path)
-    ]
+def _left_out(root: Path, layout: Layout, taken: Iterable[Path]) -> Iterator[str]:
+    """Yield a line for pictures of other kinds below a folder, and one for images elsewhere."""
+    try:
+        listing = list_folder(root)
+    except InputError:
+        return
+    if listing.passed_over:
+        yield passed_over_note(listing.passed_over)
+    others = sorted({*listing.images} - {*taken})
     if others:
-        yield passed_over_note(sorted(others))
+        yield (
+            f"{len(others)} {'image is' if len(others) == 1 else 'images are'} not where"
+            f" {layout} has them, and left out: {others[0]}{', ...' if len(others) > 1 else ''}"
+        )
 
 
 def _imagenet(folder: Path) -> Dataset:
@@ -244,7 +250,7 @@ def _imagenet(folder: Path) -> Dataset:
             f"there is no folder with images in {root}", "give the one that holds the classes"
         )
     names = tuple(child.name for child in classes)
-    notes = tuple(_notes(classes))
+    notes = tuple(_left_out(root, Layout.IMAGENET, (sample.image for sample in samples)))
     return Dataset(folder, Layout.IMAGENET, tuple(samples), names, notes)
 
 

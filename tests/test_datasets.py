@@ -234,3 +234,24 @@ def test_class_folders_tell_what_they_pass_over(tmp_path: Path) -> None:
     (tmp_path / "b" / "photo.HEIC").touch()
     [note] = find_dataset(tmp_path).notes
     assert "photo.HEIC" in note
+
+
+def test_images_where_the_layout_has_none_are_named(tmp_path: Path) -> None:
+    folders = {
+        "images/validation/deep": labelled.ade20k(tmp_path / "a"),
+        "leftImg8bit/val/aachen": labelled.cityscapes(tmp_path / "c", np.zeros((32, 64))),
+        "": labelled.imagenet(tmp_path / "i"),
+    }
+    for place, folder in folders.items():
+        labelled.save(folder / place / "stray.png", labelled.picture(0, 8, 8))
+        [note] = find_dataset(folder).notes
+        assert note.startswith("1 image is not where ")
+        assert note.endswith(str(folder / place / "stray.png"))
+
+
+def test_a_set_of_other_kinds_alone_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "images/validation"
+    folder.mkdir(parents=True)
+    (folder / "a.heic").touch()
+    with pytest.raises(InputError, match=r"no image in"):
+        find_dataset(tmp_path)

@@ -1,5 +1,8 @@
 /// Overlays, label maps and latencies of a model on a few images: a whole program around hrvit::Session.
+#include <unistd.h>
+
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <exception>
 #include <future>
@@ -7,6 +10,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "arguments.hpp"
@@ -115,6 +119,12 @@ void make_folder(const fs::path& folder) {
         throw hrvit::InputError(
             "cannot make folder " + folder.string() + ": " + failed.message(),
             "choose one you may write to with --out");
+    }
+    // Found out before anything is computed.
+    if (::access(folder.c_str(), W_OK | X_OK) != 0) {
+        throw hrvit::InputError("cannot write to folder " + folder.string() + ": " +
+                                    std::generic_category().message(errno),
+                                "choose one you may write to with --out");
     }
 }
 

@@ -41,11 +41,14 @@ def main() -> None:
         program = typer.main.get_command(app)
         assert isinstance(program, TyperGroup)
         code = program(standalone_mode=False, default_map=read_defaults(program))
-    except HrvitDeployError as error:
+    except BrokenPipeError:
+        code = 1
+    except (HrvitDeployError, OSError, UnicodeEncodeError) as error:
         if console.verbosity is console.Verbosity.VERBOSE:
             traceback.print_exc()
-        print_error(error, as_json=as_json)
-        code = error.exit_code
+        ours = _as_ours(error)
+        print_error(ours, as_json=as_json)
+        code = ours.exit_code
     except _ParserError as error:
         where = "see hrvit-deploy --help" + (f", and {FILE}" if FILE.exists() else "")
         usage = UsageError(error.format_message().rstrip("."), where)
@@ -53,13 +56,6 @@ def main() -> None:
         code = usage.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except BrokenPipeError:
-        code = 1
-    except OSError as error:
-        if console.verbosity is console.Verbosity.VERBOSE:
-            traceback.print_exc()
-        print_error(_refused(error), as_json=as_json)
-        code = 1
     if code == INTERRUPTED:  # Typer's own answer to Ctrl-C too, which says nothing
         stopped = HrvitDeployError("interrupted", "nothing was left half-written")
         print_error(stopped, as_json=as_json)
@@ -75,8 +71,13 @@ def _show_all_text() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def _refused(error: OSError) -> HrvitDeployError:
-    """Return what the system refused, in one line."""
+def _as_ours(error: HrvitDeployError | OSError | UnicodeEncodeError) -> HrvitDeployError:
+    """Return what the system or a runtime refused as an error of one line, too."""
+    if isinstance(error, HrvitDeployError):
+        return error
+    if isinstance(error, UnicodeEncodeError):
+        what = f"a name holds bytes that are not UTF-8: {error.object}"
+        return HrvitDeployError(what, "rename the file or folder")
     where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
     return HrvitDeployError(
         f"{where}{error.strerror or error}",

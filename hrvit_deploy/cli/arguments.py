@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from hrvit_deploy.datasets import LabelOrientation
 from hrvit_deploy.inference.fit import Fit
 from hrvit_deploy.options import (
     BFLOAT16_OPSET,
@@ -270,6 +271,14 @@ DataDir = Annotated[
         "--data",
         help="Folder of labelled images to check quality on.",
         show_default="none: agreement with the float32 graph",
+    ),
+]
+LabelsDrawn = Annotated[
+    LabelOrientation | None,
+    Option(
+        "--labels",
+        help="Pixels that label maps are drawn on where EXIF turns an image.",
+        show_default="turned, with a warning",
     ),
 ]
 LabelsFrom = Annotated[

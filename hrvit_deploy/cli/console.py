@@ -169,7 +169,18 @@ def print_error(error: HrvitDeployError, *, as_json: bool) -> None:
     line = f"error: {error.message}"
     console = Console(stderr=True, highlight=False)
     hint = f"; {error.hint}" if error.hint else ""
-    console.print(shown(line + hint), style="red", soft_wrap=True, markup=False)
+    text = printable((line + hint).replace("\n", " "))
+    console.print(text, style="red", soft_wrap=True, markup=False)
+
+
+def written(write: Callable[[], object]) -> bool:
+    """Write a file; where that fails, warn and return False: what it holds is printed still."""
+    try:
+        write()
+    except HrvitDeployError as error:
+        Terminal().warn(f"{error.message}; {error.hint}")
+        return False
+    return True
 
 
 def human_bytes(count: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hrvit_deploy.cli.arguments import USUAL_COUNT
+from hrvit_deploy.datasets import LabelOrientation
 from hrvit_deploy.errors import InputError, UsageError
 from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.inference.fit import Fit, FitOptions, parse_scales, parse_stride
@@ -105,6 +106,7 @@ def parse_criteria(
     min_agreement: float | None,
     *,
     usual_count: int | None = USUAL_COUNT,
+    labels: LabelOrientation | None = None,
     labels_from: int | None = None,
     accept: bool = False,
 ) -> QualityCriteria:
@@ -119,6 +121,7 @@ def parse_criteria(
         max_drop: Points of mIoU or top-1 the graph may lose.
         min_agreement: Least share of decisions that stay.
         usual_count: Images to compare on without ``samples``.
+        labels: What label maps are drawn on where EXIF turns their images.
         labels_from: What label maps call the first class; None for what their layout does.
         accept: Whether what misses is taken all the same.
 
@@ -139,7 +142,7 @@ def parse_criteria(
             "there is no mIoU to drop without labelled images",
             "give them with --data DIR, or --min-agreement instead",
         )
-    check_labels_from(data, labels_from)
+    check_labels(data, labels, labels_from)
     if images is not None and not images.exists():
         raise InputError(f"there is no {images}", "check --images")
     folder = images
@@ -152,6 +155,7 @@ def parse_criteria(
         data,
         ImageSource(folder, samples or usual_count),
         samples,
+        labels=labels,
         labels_from=labels_from,
         quality=parse_limits(precision, max_drop, min_agreement),
         remeasure=data is not None or images is not None,
@@ -159,8 +163,10 @@ def parse_criteria(
     )
 
 
-def check_labels_from(data: Path | None, labels_from: int | None) -> None:
-    """Refuse a counting of labels where there are none.
+def check_labels(
+    data: Path | None, labels: LabelOrientation | None, labels_from: int | None
+) -> None:
+    """Refuse what says how labels are read where there are none.
 
     Raises:
         UsageError: It is given, and no labelled images are.
@@ -169,6 +175,11 @@ def check_labels_from(data: Path | None, labels_from: int | None) -> None:
         raise UsageError(
             "there are no labels to count without labelled images",
             "give them with --data DIR, or leave --labels-from out",
+        )
+    if data is None and labels is not None:
+        raise UsageError(
+            "there are no labels to turn without labelled images",
+            "give them with --data DIR, or leave --labels out",
         )
 
 

@@ -18,6 +18,7 @@ from hrvit_deploy.artefact import (
     read_sidecar,
     sidecar_of,
 )
+from hrvit_deploy.datasets import LabelOrientation
 from hrvit_deploy.errors import UsageError
 from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.options import Precision
@@ -118,6 +119,7 @@ def compare_artefacts(
     progress: Progress,
     *,
     samples: int | None = None,
+    labels: LabelOrientation | None = None,
     labels_from: int | None = None,
     run: RunOptions = RunOptions(),
     environment: dict[str, Any],
@@ -131,6 +133,7 @@ def compare_artefacts(
         timing: How long to time.
         progress: Shown each step.
         samples: Labelled images at most.
+        labels: What label maps are drawn on where EXIF turns their images.
         labels_from: What label maps call the first class; None for what their layout does.
         run: How the graphs are run.
         environment: Of :func:`hrvit_deploy.measure.environment.describe_environment`.
@@ -146,7 +149,7 @@ def compare_artefacts(
     specs = [stages.eager(artefacts[0], run), *(RunnerSpec(graph, run) for graph in artefacts)]
     evaluations = []
     if data is not None:
-        options = EvaluateOptions(samples=samples, labels_from=labels_from)
+        options = EvaluateOptions(samples=samples, labels=labels, labels_from=labels_from)
         evaluations = _judge(artefacts, data, options, progress, run)
         if evaluations[0].doubt:
             progress.warn(evaluations[0].doubt)

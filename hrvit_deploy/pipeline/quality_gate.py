@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hrvit_deploy.artefact import ELSEWHERE, Artefact, Parity, Weights, record
+from hrvit_deploy.datasets import LabelOrientation
 from hrvit_deploy.errors import UsageError
 from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.measure.parity.gates import QUALITY, Measured, QualityLimits
@@ -35,6 +36,7 @@ class QualityCriteria:
             by agreement with the float32 graph on ``images``.
         images: Without labels.
         samples: Labelled images at most; None for all.
+        labels: What label maps are drawn on where EXIF turns their images.
         labels_from: What label maps call the first class, 0 or 1; None for what their
             layout does.
         quality: None takes those of the precision. Only a gate that is given holds for
@@ -46,6 +48,7 @@ class QualityCriteria:
     data: Path | None = None
     images: ImageSource = field(default_factory=ImageSource)
     samples: int | None = None
+    labels: LabelOrientation | None = None
     labels_from: int | None = None
     quality: QualityLimits | None = None
     remeasure: bool = False
@@ -56,7 +59,9 @@ class QualityCriteria:
         """How labelled images are judged."""
         from hrvit_deploy.measure.accuracy.evaluate import EvaluateOptions
 
-        return EvaluateOptions(samples=self.samples, labels_from=self.labels_from)
+        return EvaluateOptions(
+            samples=self.samples, labels=self.labels, labels_from=self.labels_from
+        )
 
     def limits(self, precision: Precision) -> QualityLimits:
         """Return what a graph of that precision may lose."""

@@ -76,3 +76,20 @@ def test_a_folder_of_label_maps_is_no_folder_of_images(
     ran = run("predict", small, "data", "--json")
     assert len(ran.json["predictions"]) == 3
     assert "data/annotations holds label maps and was left out" in ran.err
+
+
+def test_labels_are_turned_for_gates_and_comparisons_too(
+    run: Run, graph: Path, folder: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x112] = 3
+    data = labelled.ade20k(folder / "data")
+    for path in (data / "images/validation").iterdir():
+        Image.open(path).save(path, exif=exif)
+    command = ("compare", str(graph), "--data", "data", "--rounds", "1", "--runs", "1")
+    ran = run(*command, "--labels", "stored", "--json")
+    # Of the graph, and of eager PyTorch beside it.
+    assert ran.err.count("drawn on the stored pixels") == 2
+    refused = run("compare", str(graph), "--labels", "stored")
+    assert refused.code == 2
+    assert "no labels to turn without labelled images" in refused.err

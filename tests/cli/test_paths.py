@@ -12,6 +12,7 @@ from support import labelled, small_artefacts
 from support.command_line import Run
 
 from hrvit_deploy.cli.app import app
+from hrvit_deploy.outputs import make_folder
 
 COMMANDS = tuple(command.name for command in app.registered_commands)
 
@@ -88,6 +89,53 @@ def test_where_nothing_can_be_written_is_found_before_the_work(
     assert ran.err.splitlines()[-1].startswith("error: cannot write to taken/out: ")
     assert "ing" not in ran.err.split("error:")[0], "work was begun"
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("evaluate", "{graph}", "--data", "data", "--out", "full"),
+        ("evaluate", "{graph}", "--data", "data", "--out", "full", "--json"),
+        ("bench", "{graph}", "--rounds", "1", "--runs", "1", "--out", "full"),
+    ],
+)
+def test_figures_are_shown_where_their_file_cannot_be_written(
+    run: Run,
+    graph: Path,
+    folder: Path,
+    command: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    labelled.ade20k(folder / "data")
+
+    def full(folder: Path) -> None:
+        if folder.name == "full":
+            raise OSError(28, "No space left on device")
+        make_folder(folder)
+
+    monkeypatch.setattr("hrvit_deploy.artefact.make_folder", full)
+    ran = run(*(word.format(graph=graph) for word in command))
+    assert ran.code == 1
+    assert "warning: cannot write to full: No space left on device; choose" in ran.err
+    assert "Traceback" not in ran.err
+    if "--json" in command:
+        assert ran.json["saved"] is None
+    else:
+        assert any(word in ran.out for word in ("mIoU", "p50"))
+
+
+def test_a_name_that_a_runtime_cannot_take_is_one_line(
+    run: Run, folder: Path, small: str
+) -> None:
+    odd = folder / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    for suffix in (".onnx", ".json"):
+        Path(small).with_suffix(suffix).rename(odd / f"small{suffix}")
+    labelled.save(folder / "a.png", labelled.picture(0, 40, 50))
+    ran = run("predict", str(odd / "small.onnx"), "a.png")
+    assert ran.code in (0, 1)
+    assert len(ran.err.splitlines()) <= 2
+    assert "Traceback" not in ran.err
 
 
 def test_an_odd_answer_of_the_system_is_one_line(
@@ -202,18 +250,15 @@ def test_without_docstrings_all_commands_say_the_same() -> None:
     assert "Measure the range of every activation" in said[1]
 
 
-def test_without_assertions_and_docstrings_a_graph_is_verified(
-    graph: Path, folder: Path
+def test_without_assertions_and_docstrings_a_folder_is_embedded(
+    folder: Path, small: str
 ) -> None:
-    for words in (
-        ("verify", str(graph), "--samples", "1"),
-        ("embed", str(graph), "--as", "triton", "--out", "t"),
-    ):
-        ran = subprocess.run(
-            [sys.executable, "-OO", "-m", "hrvit_deploy", *words],
-            capture_output=True,
-            check=False,
-            text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        assert ran.returncode == 0, ran.stderr
+    ran = subprocess.run(
+        [sys.executable, "-OO", "-m", "hrvit_deploy", "embed", small, "--as=triton", "--out=t"],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert (folder / "t" / "README.md").is_file()

@@ -12,6 +12,7 @@ from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli.console import Terminal, now
 from hrvit_deploy.cli.newest import resolve_artefact
 from hrvit_deploy.cli.render import tables
+from hrvit_deploy.outputs import require_writable
 from hrvit_deploy.runners.spec import InferencePrecision, Provider
 
 
@@ -55,6 +56,7 @@ def bench(
     from hrvit_deploy.measure.latency.bench import BenchOptions
     from hrvit_deploy.pipeline.bench import BenchRequest, bench_artefacts
 
+    require_writable(out)
     request = BenchRequest(
         against=tuple(name.strip() for name in against.split(",") if name.strip()),
         provider=provider,

@@ -10,8 +10,8 @@ import typer
 
 from hrvit_deploy.artefact import open_artefact, plain, staging
 from hrvit_deploy.cli import arguments as arg
-from hrvit_deploy.cli.console import Terminal, now, print_json
-from hrvit_deploy.cli.parsing import check_labels_from
+from hrvit_deploy.cli.console import Terminal, now, print_json, written
+from hrvit_deploy.cli.parsing import check_labels
 from hrvit_deploy.cli.render import tables as show
 from hrvit_deploy.encoding import encode_json
 from hrvit_deploy.image_source import ImageSource
@@ -49,6 +49,7 @@ def compare(
         int | None,
         typer.Option("--samples", min=1, help="Labelled images at most.", show_default="all"),
     ] = None,
+    labels: arg.LabelsDrawn = None,
     labels_from: arg.LabelsFrom = None,
     images: arg.ImageFolder = None,
     provider: arg.ProviderName = Provider.CPU,
@@ -71,7 +72,7 @@ def compare(
     from hrvit_deploy.measure.latency.bench import BenchOptions
 
     require_writable(out)
-    check_labels_from(data, labels_from)
+    check_labels(data, labels, labels_from)
     with Terminal() as terminal:
         graphs = [open_artefact(path) for path in artefacts or ()]
         graphs = graphs or family(EXPORT_DIR)
@@ -85,27 +86,32 @@ def compare(
             BenchOptions(rounds=rounds, runs=runs),
             terminal,
             samples=samples,
+            labels=labels,
             labels_from=labels_from,
             run=RunOptions(provider=provider, inference_precision=inference_precision),
             environment=describe_environment(now()),
         )
     path = out / f"{graphs[0].path.stem}-compare.json"
-    with staging(path) as folder:
-        encoded = msgspec.json.format(encode_json(plain(comparison)), indent=2)
-        (folder / path.name).write_bytes(encoded + b"\n")
+    saved = written(lambda: _save(comparison, path))
     if as_json:
-        print_json({"artefact": path, **plain(comparison)})
+        print_json({"artefact": path if saved else None, **plain(comparison)})
     else:
-        _print(comparison, path)
+        _print(comparison, path if saved else None)
     missed = any(row.missed and not (row.accepted or accept_parity) for row in comparison.rows)
-    if missed or any(row.error for row in comparison.rows):
+    if not saved or missed or any(row.error for row in comparison.rows):
         raise typer.Exit(1)
 
 
-def _print(comparison: Comparison, path: Path) -> None:
+def _save(comparison: Comparison, path: Path) -> None:
+    with staging(path) as folder:
+        encoded = msgspec.json.format(encode_json(plain(comparison)), indent=2)
+        (folder / path.name).write_bytes(encoded + b"\n")
+
+
+def _print(comparison: Comparison, path: Path | None) -> None:
     printer = show.printer()
     printer.print(_table(comparison))
-    facts = {"written": str(path)}
+    facts = {} if path is None else {"written": str(path)}
     if comparison.metric:
         facts = {"judged": f"{comparison.images} images of {comparison.data}"} | facts
     facts |= {

@@ -12,7 +12,7 @@ from hrvit_deploy.cli.console import Terminal
 from hrvit_deploy.cli.newest import resolve_artefact
 from hrvit_deploy.cli.parsing import parse_fit
 from hrvit_deploy.cli.render import accuracy
-from hrvit_deploy.datasets import LabelOrientation, Layout
+from hrvit_deploy.datasets import Layout
 from hrvit_deploy.inference.fit import Fit
 from hrvit_deploy.outputs import require_writable
 from hrvit_deploy.runners.spec import (
@@ -41,14 +41,7 @@ def evaluate(
     ] = 255,
     labels_from: arg.LabelsFrom = None,
     classes: arg.ClassesName = "",
-    labels: Annotated[
-        LabelOrientation | None,
-        typer.Option(
-            "--labels",
-            help="Pixels that label maps are drawn on where EXIF turns an image.",
-            show_default="turned, with a warning",
-        ),
-    ] = None,
+    labels: arg.LabelsDrawn = None,
     runner: arg.RunnerName = Implementation.ARTEFACT,
     provider: arg.ProviderName = Provider.CPU,
     inference_precision: arg.InferencePrecisionName = InferencePrecision.F32,

@@ -31,6 +31,7 @@ def sensitivity(
     extra: arg.WithGroup = None,
     without: arg.WithoutGroup = None,
     data: arg.DataDir = None,
+    labels: arg.LabelsDrawn = None,
     labels_from: arg.LabelsFrom = None,
     samples: Annotated[
         int, typer.Option("--samples", min=1, help="Images that each product is tried on.")
@@ -42,7 +43,7 @@ def sensitivity(
     precision = Precision.FP8 if fp8 else Precision.INT8
     options = QuantizeOptions(precision, parse_groups(extra, without))
     criteria = parse_criteria(
-        precision, data, images, samples, None, None, labels_from=labels_from
+        precision, data, images, samples, None, None, labels=labels, labels_from=labels_from
     )
     calibration = parse_calibration(method, images, random_data=False)
     require_writable(out)

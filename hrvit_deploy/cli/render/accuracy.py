@@ -6,8 +6,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from hrvit_deploy.artefact import Artefact, plain, staging
-from hrvit_deploy.cli.console import print_json
+from hrvit_deploy.cli.console import print_json, written
 from hrvit_deploy.cli.render.tables import columns, facts, printer
 from hrvit_deploy.encoding import encode_json
 
@@ -34,10 +36,20 @@ def print_evaluation(
 ) -> None:
     """Print an evaluation as a table, and write it to a file with its confusion matrix."""
     report = evaluation_report(evaluation, options, artefact)
-    save_evaluation(evaluation, report, path)
+    saved = written(lambda: save_evaluation(evaluation, report, path))
     if as_json:
-        print_json({**report, "saved": path})
-        return
+        print_json({**report, "saved": path if saved else None})
+    else:
+        _print_figures(evaluation, options, artefact)
+    if not saved:
+        raise typer.Exit(1)
+    if not as_json:
+        printer().print(facts({"written": str(path)}))
+
+
+def _print_figures(
+    evaluation: Evaluation, options: EvaluateOptions, artefact: Artefact
+) -> None:
     console = printer()
     rows = {TITLES[name]: percent(figure) for name, figure in evaluation.figures.items()}
     seen = f"{evaluation.images} images of {evaluation.layout}, --fit {options.fit.fit}"
@@ -47,7 +59,6 @@ def print_evaluation(
     if evaluation.iou:
         table = [[name, percent(share)] for name, share in evaluation.iou.items()]
         console.print(columns(["class", "IoU"], table, numbers=True))
-    console.print(facts({"written": str(path)}))
 
 
 def evaluation_report(

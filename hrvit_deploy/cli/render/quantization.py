@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import typer
 
 from hrvit_deploy.artefact import Artefact, plain, staging
-from hrvit_deploy.cli.console import print_json
+from hrvit_deploy.cli.console import print_json, written
 from hrvit_deploy.cli.render import tables
 from hrvit_deploy.encoding import encode_json
 from hrvit_deploy.verdict import verdict_of
@@ -50,13 +51,26 @@ def print_sensitivity(
     """
     from hrvit_deploy.report.plots import plot_sensitivity
 
-    with staging(path) as folder:
-        encoded = msgspec.json.format(encode_json(plain(about) | plain(ranking)), indent=2)
-        (folder / path.name).write_bytes(encoded + b"\n")
-    chart = plot_sensitivity(ranking, path.with_suffix(".png"))
+    charts: list[Path] = []
+
+    def write() -> None:
+        with staging(path) as folder:
+            encoded = msgspec.json.format(encode_json(plain(about) | plain(ranking)), indent=2)
+            (folder / path.name).write_bytes(encoded + b"\n")
+        charts.append(plot_sensitivity(ranking, path.with_suffix(".png")))
+
+    saved = written(write)
     if as_json:
-        print_json({"artefact": path, "chart": chart, **plain(about), **plain(ranking)})
-        return
+        places = {"artefact": path, "chart": charts[0]} if saved else {}
+        print_json({**places, **plain(about), **plain(ranking)})
+    else:
+        _print_ranking(ranking, {"all": path, "chart": charts[0]} if saved else {})
+    if not saved:
+        raise typer.Exit(1)
+
+
+def _print_ranking(ranking: Sensitivity, places: dict[str, Path]) -> None:
+    """Print the worst products, and where all of them and their chart are."""
     headings = ["product", "kind", "1 - cosine", "agreement"]
     if ranking.metric:
         headings.append(f"{ranking.metric} ({ranking.reference:.4f} in float)")
@@ -64,11 +78,13 @@ def print_sensitivity(
     printer = tables.printer()
     printer.print(tables.columns(headings, rows))
     rest = len(ranking.damages) - len(rows)
+    where = {name: str(path) for name, path in places.items()}
+    if "all" in where:
+        where["all"] += f" ({rest} more)"
     printer.print(
         tables.facts(
             {
-                "all": f"{path} ({rest} more)",
-                "chart": str(chart),
+                **where,
                 "measured": f"on {ranking.images} images, one product quantized at a time",
             }
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -25,7 +26,7 @@ from hrvit_deploy.artefact import (
     plain,
     staging,
 )
-from hrvit_deploy.cli.console import human_bytes, print_json, shown
+from hrvit_deploy.cli.console import human_bytes, print_json, shown, written
 from hrvit_deploy.encoding import encode_json
 from hrvit_deploy.pipeline.run import PipelineResult
 from hrvit_deploy.verdict import AGREEMENT, Verdict, verdict_of
@@ -260,12 +261,26 @@ def print_bench(
     """Print a benchmark and where its time goes; write its JSON and its chart."""
     from hrvit_deploy.report.plots import plot_bench
 
-    saved = save_bench(report, folder / f"{name}.json", profiles)
-    chart = plot_bench(report, saved.with_suffix(".png"))
+    path, charts = folder / f"{name}.json", list[Path]()
+
+    def write() -> None:
+        save_bench(report, path, profiles)
+        charts.append(plot_bench(report, path.with_suffix(".png")))
+
+    saved = written(write)
+    places = {"saved": path, "chart": charts[0]} if saved else {}
     if as_json:
-        shown = {**plain(report), "saved": saved, "chart": chart}
-        print_json(shown | ({"profiles": plain(profiles)} if profiles else {}))
-        return
+        shown_report = {**plain(report), **places}
+        print_json(shown_report | ({"profiles": plain(profiles)} if profiles else {}))
+    else:
+        _print_bench(report, profiles, places)
+    if not saved:
+        raise typer.Exit(1)
+
+
+def _print_bench(
+    report: BenchReport, profiles: Sequence[Profile], places: dict[str, Path]
+) -> None:
     printer().print(bench_table(report))
     for row in report.results:
         if row.error:
@@ -275,7 +290,8 @@ def print_bench(
         printer().print(operator_table(profiled))
         printer().print()
         printer().print(node_table(profiled))
-    printer().print(facts({"written": f"{saved}, {chart}"}))
+    if places:
+        printer().print(facts({"written": ", ".join(map(str, places.values()))}))
 
 
 def operator_table(profile: Profile) -> Table:

@@ -13,9 +13,9 @@ from PIL import Image
 
 from hrvit_deploy.artefact import Manifest, Network
 from hrvit_deploy.classes import choose_classes
-from hrvit_deploy.datasets import VOID
+from hrvit_deploy.datasets import VOID, LabelOrientation
 from hrvit_deploy.errors import InputError
-from hrvit_deploy.images import NamedImage, load_image
+from hrvit_deploy.images import NamedImage, load_turned
 from hrvit_deploy.inference.labels import Labels, labels_of
 from hrvit_deploy.inference.prepared_runner import PreparedRunner
 from hrvit_deploy.measure.accuracy.confusion import ConfusionMatrix
@@ -37,6 +37,7 @@ from hrvit_deploy.progress import Progress
 from hrvit_deploy.quantization.products import Product
 from hrvit_deploy.quantization.switches import SWITCHES
 from hrvit_deploy.runners.protocol import Closing, Inputs, Outputs, Runner
+from hrvit_deploy.standalone.orientation import UPRIGHT
 
 METRICS = {Task.SEGMENT: "miou", Task.CLASSIFY: "top1"}
 
@@ -265,8 +266,10 @@ def labelled_images(
     options = options or EvaluateOptions()
     dataset = labelled_data(data, network, options.layout, options.classes)
     dataset.first_label(options.labels_from)
+    drawn_as_stored = options.labels is LabelOrientation.STORED
     for sample in dataset.chosen(count):
-        image = NamedImage(sample.image.name, load_image(sample.image))
+        pixels, orientation = load_turned(sample.image)
+        image = NamedImage(sample.image.name, pixels)
         if sample.labels is None:
             yield Labelled(image, np.array([sample.label], np.int32))
             continue
@@ -277,6 +280,7 @@ def labelled_images(
             options.ignore_index,
             network.num_classes,
             labels_from=options.labels_from,
+            orientation=orientation if drawn_as_stored else UPRIGHT,
         ).clip(min=VOID)
         resized = Image.fromarray(stored).resize(
             (size.width, size.height), Image.Resampling.NEAREST
