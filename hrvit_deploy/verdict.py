@@ -23,6 +23,7 @@ from hrvit_deploy.artefact import (
     staging,
 )
 from hrvit_deploy.errors import GateError
+from hrvit_deploy.progress import Progress
 
 # Folder, beside the place it was meant for, of what its gates refused.
 REFUSED = "refused"
@@ -144,8 +145,12 @@ def describe_gate(gate: Gate) -> str:
     )
 
 
-def accept(artefact: Artefact) -> Artefact:
+def accept(artefact: Artefact, progress: Progress | None = None) -> Artefact:
     """Take an artefact in spite of what it missed, and say so in its sidecar.
+
+    Args:
+        artefact: The artefact.
+        progress: Warned where the sidecar cannot be renewed; None for an error.
 
     Returns:
         The artefact; unchanged where it is usable anyway.
@@ -157,7 +162,7 @@ def accept(artefact: Artefact) -> Artefact:
     for name, measured in (("parity", manifest.parity), ("gate", manifest.gate)):
         if measured is not None and not measured.passed and measured.held:
             changes[name] = replace(measured, accepted=True)
-    return record(artefact, **changes)
+    return record(artefact, progress=progress, **changes)
 
 
 def require_usable(artefact: Artefact) -> None:

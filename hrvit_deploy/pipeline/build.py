@@ -60,10 +60,10 @@ def _typed(
 ) -> Artefact:
     """Return the graph in a floating type, its quality checked against float32."""
     if graph.manifest.kind is not Kind.ONNX or precision is Precision.FP32:
-        return accept(graph) if request.criteria.accept else graph
+        return accept(graph, progress) if request.criteria.accept else graph
     if graph.manifest.precision is Precision.FP32:
         return cast_and_check(graph, precision, request.criteria, progress, folder=folder)
     if graph.manifest.precision is precision:
         judged = recheck(graph, source_of(graph), request.criteria, progress)
-        return accept(judged) if request.criteria.accept else judged
+        return accept(judged, progress) if request.criteria.accept else judged
     return graph

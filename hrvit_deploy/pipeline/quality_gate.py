@@ -218,7 +218,7 @@ def recheck(
         return check_quality(candidate, reference, criteria, progress)
     judged = _gated(candidate, Measured.of(gate), criteria, progress)
     # Accepted once, unless other limits are given now.
-    return accept(judged) if gate.accepted and criteria.quality is None else judged
+    return accept(judged, progress) if gate.accepted and criteria.quality is None else judged
 
 
 def is_held(candidate: Artefact, criteria: QualityCriteria) -> bool:

@@ -399,7 +399,7 @@ def quantize_request(
         if graph.manifest.quantization and graph.manifest.quantization.random_data:
             progress.warn(NOISE)
         judged = recheck(graph, source_of(graph), request.criteria, progress)
-        return accept(judged) if request.criteria.accept else judged
+        return accept(judged, progress) if request.criteria.accept else judged
     check_castable(graph, request.rest)
     ranges = find_ranges(
         graph,

@@ -99,7 +99,7 @@ def verify(
             run=run,
         )
         if accept_parity:
-            verified = accept(verified)
+            verified = accept(verified, terminal)
         quality_gate.tell(verified, terminal)
     tables.print_parity(verified, as_json=as_json)
     exit_on_refusal(verified)
