@@ -34,6 +34,7 @@ from hrvit_deploy.options import (
 )
 from hrvit_deploy.outputs import make_folder
 from hrvit_deploy.progress import Progress
+from hrvit_deploy.standalone import lfs
 
 SCHEMA = 1
 # Where a graph was quantized that carries its ranges already.
@@ -504,6 +505,7 @@ def open_artefact(path: Path) -> Artefact:
             file's hash is not the recorded one.
     """
     sidecar = sidecar_of(path)
+    refuse_pointer(path)
     for needed in (path, sidecar):
         if not needed.is_file():
             raise ArtefactError(
@@ -531,12 +533,23 @@ def open_artefact(path: Path) -> Artefact:
                 f"there is no {file}, which holds the weights of {path.name}",
                 f"copy it beside {path.name}, or run {RERUN[manifest.kind]} again",
             )
+        refuse_pointer(file)
         if sha256_of(file) != expected:
             raise ArtefactError(
                 f"{file} is not the file its sidecar describes (SHA-256 differs)",
                 f"run {RERUN[manifest.kind]} again, or restore the file{_written_again(path)}",
             )
     return Artefact(path, manifest)
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuse a pointer of Git LFS in a file's place.
+
+    Raises:
+        ArtefactError: It is one.
+    """
+    if lfs.is_pointer_file(path):
+        raise ArtefactError(f"{path} is a Git LFS pointer, not the file", lfs.HINT)
 
 
 def is_file_name(name: str) -> bool:
@@ -564,6 +577,7 @@ RERUN = {Kind.ONNX: "hrvit-deploy export", Kind.PLAN: "hrvit-deploy build-trt"}
 
 def read_sidecar(sidecar: Path) -> Manifest:
     """Decode a sidecar, checking its schema first."""
+    refuse_pointer(sidecar)
     try:
         fields = msgspec.json.decode(sidecar.read_bytes())
         schema = fields.get("schema") if isinstance(fields, dict) else None

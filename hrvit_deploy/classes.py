@@ -12,6 +12,7 @@ from pathlib import Path
 from hrvit_deploy.artefact import Network
 from hrvit_deploy.errors import InputError
 from hrvit_deploy.options import Task
+from hrvit_deploy.standalone import lfs
 from hrvit_deploy.standalone.names import printable
 
 Colour = tuple[int, int, int]
@@ -95,6 +96,8 @@ def read_classes(path: Path) -> ClassSet:
     Raises:
         InputError: The file cannot be read, or a line is not of that form.
     """
+    if lfs.is_pointer_file(path):
+        raise InputError(f"{path} is a Git LFS pointer, not the names", lfs.HINT)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

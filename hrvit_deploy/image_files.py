@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hrvit_deploy.errors import InputError
 from hrvit_deploy.options import join
+from hrvit_deploy.standalone import lfs
 from hrvit_deploy.standalone.decode import SUFFIXES
 
 # Pictures of other kinds: looked for so that they can be named.
@@ -202,6 +203,8 @@ def _lines(path: Path) -> list[str]:
         content = path.read_bytes()
     except OSError as error:
         raise no_list from error
+    if lfs.is_pointer(content):
+        raise InputError(f"{path} is a Git LFS pointer, not the list", lfs.HINT)
     for mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         if content.startswith(mark):
             try:

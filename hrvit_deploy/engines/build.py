@@ -32,6 +32,7 @@ from hrvit_deploy.engines.network import Parsed, parse, plain_reason
 from hrvit_deploy.engines.timing_cache import cache_name, load_cache, save_cache
 from hrvit_deploy.engines.types import TypeCounts, check_precision, count_types
 from hrvit_deploy.errors import ArtefactError, BuildError, PrecisionError
+from hrvit_deploy.foreign.quantized import quantization_hint
 from hrvit_deploy.options import QUANTIZED, Backend, BuildOptions, Precision
 from hrvit_deploy.progress import Progress
 from hrvit_deploy.verdict import inherited
@@ -52,13 +53,14 @@ HINTS = {
 
 @dataclass(frozen=True)
 class Job:
-    """One build: the library, the options, and where progress and messages go."""
+    """One build: the library, the options, where progress and messages go, and the graph."""
 
     trt: ModuleType
     choice: Choice
     options: BuildOptions
     progress: Progress
     log: Log
+    graph: Path
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def build_engine(
     trt = tensorrt_.load(choice.backend)
     target = out_dir / f"{onnx.path.stem}-{SHORT[choice.backend]}.plan"
     with listening(trt) as log, staging(target) as folder:
-        job = Job(trt, choice, options, progress, log)
+        job = Job(trt, choice, options, progress, log, onnx.path)
         parsed = parse(trt, onnx.path, log, choice.backend)
         fix_sizes(parsed, onnx.manifest.inputs)
         counts = count_types(trt, parsed.network)
@@ -167,16 +169,18 @@ def build_plan(
     finally:
         phases.close()
     if plan is None:
-        raise failure(job.log)
+        raise failure(job.log, job.graph)
     for warning in list(dict.fromkeys(map(one_line, job.log.warnings)))[:WARNINGS]:
         job.progress.note(f"{TITLE[job.choice.backend]} warns: {warning}")
     return Built(plan, clock() - begun)
 
 
-def failure(log: Log) -> BuildError:
+def failure(log: Log, path: Path) -> BuildError:
     """Return the error of a failed build, with the builder's own reason and a hint."""
     reason = plain_reason(log.error_text()) if log.errors else "it gave no reason"
-    hint = next(hint for words, hint in HINTS.items() if words in reason)
+    hint = quantization_hint(path) or next(
+        hint for words, hint in HINTS.items() if words in reason
+    )
     return BuildError(f"the builder could not build the network: {reason}", hint)
 
 

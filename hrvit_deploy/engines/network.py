@@ -10,6 +10,7 @@ from typing import Any
 from hrvit_deploy.bindings.log import Log, logger
 from hrvit_deploy.bindings.tensorrt_ import TITLE
 from hrvit_deploy.errors import BuildError
+from hrvit_deploy.foreign.quantized import quantization_hint
 from hrvit_deploy.options import Backend
 
 EXPORT_AGAIN = "make the graph again with hrvit-deploy export"
@@ -55,22 +56,28 @@ def parse(trt: ModuleType, path: Path, log: Log, backend: Backend) -> Parsed:
 
 
 def refusal(trt: ModuleType, parser: Any, path: Path, log: Log, backend: Backend) -> BuildError:
-    """Return the error of a refused graph, which names the first node with an error."""
+    """Return the error of a refused graph, which names the first node with an error.
+
+    The hint is for what is wrong: a graph that another tool quantized is made again there.
+    """
+    elsewhere = quantization_hint(path)
+    again = elsewhere or EXPORT_AGAIN
     if not parser.num_errors:
-        return BuildError(f"{path} cannot be parsed: {log.error_text()}", EXPORT_AGAIN)
+        return BuildError(f"{path} cannot be parsed: {log.error_text()}", again)
     error = parser.get_error(0)
     reason = plain_reason(error.desc())
     title = TITLE[backend]
     if error.node() < 0:
-        return BuildError(f"{title} cannot read {path}: {reason}", EXPORT_AGAIN)
+        return BuildError(f"{title} cannot read {path}: {reason}", again)
     node = f"{error.node_operator()} node {error.node_name() or f'number {error.node()}'!r}"
     if error.code() == trt.ErrorCode.UNSUPPORTED_NODE or "Plugin not found" in reason:
         return BuildError(
             f"{title} has no {error.node_operator()} operator: {node} of {path}",
-            "export with another --opset, or without the rewrite that made the node"
+            elsewhere
+            or "export with another --opset, or without the rewrite that made the node"
             " (--without NAME)",
         )
-    return BuildError(f"{title} refuses the {node} of {path}: {reason}", EXPORT_AGAIN)
+    return BuildError(f"{title} refuses the {node} of {path}: {reason}", again)
 
 
 def plain_reason(description: str) -> str:

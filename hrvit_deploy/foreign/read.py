@@ -11,10 +11,9 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from hrvit_deploy import graphs
-from hrvit_deploy.artefact import is_file_name
+from hrvit_deploy.artefact import is_file_name, refuse_pointer
 from hrvit_deploy.errors import ArtefactError, ExportError
 
-LFS_POINTER = b"version https://git-lfs"
 # Domains of operators that onnxruntime carries; none of them is loaded from a file.
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 MICROSOFT = "com.microsoft"
@@ -78,12 +77,7 @@ def _parse(path: Path) -> ModelProto:
     if not path.is_file():
         raise ArtefactError(f"there is no {path}", "check the path")
     try:
-        with path.open("rb") as file:
-            head = file.read(len(LFS_POINTER))
-        if head == LFS_POINTER:
-            raise ArtefactError(
-                f"{path} is a Git LFS pointer, not the graph", "run git lfs pull"
-            )
+        refuse_pointer(path)
         model = onnx.load(path, load_external_data=False)
     except OSError as error:
         raise ArtefactError(

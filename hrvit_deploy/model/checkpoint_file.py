@@ -21,8 +21,8 @@ from hrvit_deploy.model.torch_file import (
     read_legacy,
     read_zip,
 )
+from hrvit_deploy.standalone import lfs
 
-LFS_POINTER = b"version https://git-lfs"
 # Safetensors: 8 bytes that count the header, which is at most so long.
 COUNT_BYTES = 8
 LONGEST_HEADER = 100_000_000
@@ -84,10 +84,8 @@ def _read_one(path: Path) -> Any:
         raise CheckpointError(
             f"cannot read {path}: {error.strerror}", "check its permissions"
         ) from error
-    if head.startswith(LFS_POINTER):
-        raise CheckpointError(
-            f"{path} is a Git LFS pointer, not the weights", "run git lfs pull"
-        )
+    if lfs.is_pointer(head):
+        raise CheckpointError(f"{path} is a Git LFS pointer, not the weights", lfs.HINT)
     if not head:
         raise CheckpointError(f"{path} is empty", "copy or download it again")
     safe = path.suffix.lower() == SAFETENSORS

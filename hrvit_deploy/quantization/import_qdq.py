@@ -18,6 +18,7 @@ from hrvit_deploy.artefact import (
     Quantization,
     TensorInfo,
     Weights,
+    refuse_pointer,
     sha256_of,
 )
 from hrvit_deploy.errors import ArtefactError, ExportError
@@ -58,6 +59,7 @@ def import_qdq(path: Path, variant: Variant) -> Artefact:
         ArtefactError: It is no graph, not quantized, or takes and returns something else
             than images and scores.
     """
+    refuse_pointer(path)
     try:
         graphs.check_graph(path)
         model = onnx.load(path, load_external_data=False)

@@ -9,6 +9,7 @@ and keeps to Python 3.10, which older containers of Triton run.
 
     decode.py        image files to RGB
     formats.py       the formats that are opened, and no others
+    lfs.py           pointers of Git LFS in the place of files
     limits.py        how large an image may be
     orientation.py   EXIF's orientation, and pixels turned by it
     preprocess.py    RGB to the network's input

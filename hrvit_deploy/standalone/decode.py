@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
+from . import lfs
 from .formats import is_lossless, open_picture, orientation_of
 from .limits import MOST_PIXELS, MOST_PIXELS_VARIABLE
 from .orientation import turn
@@ -175,6 +176,9 @@ def _open(file: IO[bytes], name: str) -> ImageFile.ImageFile:
     """Open an image of a known format and of no more pixels than are read."""
     image = open_picture(file, name)
     if image is None:
+        file.seek(0)
+        if lfs.is_pointer(file.read(len(lfs.START))):
+            raise UnknownFormat(f"{name} is a Git LFS pointer, not the image", lfs.HINT)
         suffixes = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
         raise UnknownFormat(
             f"{name} is not an image that can be read",

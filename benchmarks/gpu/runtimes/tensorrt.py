@@ -180,7 +180,7 @@ def build_for_this_gpu(graph: Artefact, folder: Path, options: BuildOptions) -> 
         return Plan(path, {**about, "built": "before"})
     started = time.perf_counter()
     with listening(trt) as log:
-        job = building.Job(trt, choice, options, SilentProgress(), log)
+        job = building.Job(trt, choice, options, SilentProgress(), log, graph.path)
         parsed = parse(trt, graph.path, log, backend)
         quantization = graph.manifest.quantization
         islands = graph.manifest.graph.float32_islands if graph.manifest.graph else ()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from hrvit_deploy.artefact import Artefact, staging
+from hrvit_deploy.artefact import Artefact, refuse_pointer, staging
 from hrvit_deploy.encoding import encode_json
 from hrvit_deploy.errors import ArtefactError
 from hrvit_deploy.options import CalibrationOptions, Method
@@ -72,6 +72,7 @@ def read_ranges(path: Path) -> Ranges:
     Raises:
         ArtefactError: It is missing, something else, broken or of another schema.
     """
+    refuse_pointer(path)
     try:
         fields = msgspec.json.decode(path.read_bytes())
         if not isinstance(fields, dict) or fields.get("kind") != KIND:
