@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import struct
 from pathlib import Path
@@ -328,6 +329,20 @@ def test_folder_that_cannot_be_made_is_told(infer: Infer, tmp_path: Path) -> Non
     ran = infer(made.path, picture, "--out", picture / "out", "--repeat", 1)
     assert ran.code == 1
     assert ran.err.startswith(f"error: cannot make folder {picture / 'out'}: ")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_folder_that_cannot_be_written_to_is_told_before_the_work(
+    infer: Infer, tmp_path: Path
+) -> None:
+    made = cpp_models.segmenter(tmp_path)
+    picture = write(CHINA, tmp_path / "china.png")
+    shut = tmp_path / "shut"
+    shut.mkdir(mode=0o555)
+    ran = infer(made.path, picture, "--out", shut, "--repeat", 1)
+    assert ran.code == 1
+    assert ran.err.startswith(f"error: cannot write to folder {shut}: ")
+    assert len(ran.err.splitlines()) == 1
 
 
 def test_network_is_answered_by_the_device_if_asked(
