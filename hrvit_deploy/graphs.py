@@ -184,6 +184,15 @@ def name_nodes(model: ModelProto) -> ModelProto:
     return model
 
 
+def read_named(path: Path) -> ModelProto:
+    """Read a graph: weights as initializers, and a name of its own for each node.
+
+    Graphs of other tools have nodes without names, or several of one; what is quantized,
+    cast or kept is told by name.
+    """
+    return name_nodes(lift_constants(onnx.load(path)))
+
+
 def _module_of(node: NodeProto, constants: set[str]) -> str:
     """Return ``/network.head/Gemm`` for a node with that module's weight or bias."""
     for name in node.input:

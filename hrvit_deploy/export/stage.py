@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
@@ -150,7 +149,7 @@ def _draw(
 
 def named(path: Path) -> ModelProto:
     """Tidy a traced graph: weights become initializers, nodes get names."""
-    return graphs.name_nodes(graphs.lift_constants(onnx.load(path)))
+    return graphs.read_named(path)
 
 
 def _describe(subject: Subject, options: ExportOptions, graph: Graph, sha256: str) -> Manifest:
@@ -198,7 +197,7 @@ def cast_artefact(
         )
     with staging(path) as folder:
         model, islands = narrow(
-            onnx.load(artefact.path), precision, batches, progress, half_io=False
+            graphs.read_named(artefact.path), precision, batches, progress, half_io=False
         )
         written = folder / path.name
         graphs.write_graph(model, written)

@@ -35,6 +35,7 @@ from hrvit_deploy.pipeline import stages
 from hrvit_deploy.pipeline.origin import AdoptRequest, Known, find_known
 from hrvit_deploy.progress import Progress
 from hrvit_deploy.runners.spec import RunnerSpec
+from hrvit_deploy.verdict import ACCEPT, describe_parity
 from hrvit_deploy.version import VERSION
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def adopt(path: Path, request: AdoptRequest, progress: Progress) -> Artefact:
     Raises:
         ArtefactError: It is no graph, one that a sidecar cannot describe, or something of
             others lies where a file would go.
-        GateError: It does not answer as its reference does; nothing is written.
+        GateError: It does not answer as its reference does, or cannot be judged; nothing is
+            written.
         RunnerError: It does not run.
     """
     model = read_graph(path)
@@ -72,28 +74,37 @@ def adopt(path: Path, request: AdoptRequest, progress: Progress) -> Artefact:
         )
     else:
         parity = stages.measure_parity(described, request.like, request.images, progress)
+        if not parity.passed and request.accept:
+            parity = replace(parity, accepted=True)
+            progress.warn(f"{path.name} is taken in spite of this: {describe_parity(parity)}")
         require(path, parity)
         described = replace(described, manifest=replace(described.manifest, parity=parity))
     return place.write(described)
 
 
 def require(path: Path, parity: Parity) -> None:
-    """Refuse a graph that does not answer as its reference does.
+    """Refuse a graph that does not answer as its reference does, or that nobody can judge.
 
     Raises:
-        GateError: It does not; with the figures.
+        GateError: It is one of these; with the figures.
     """
-    if parity.passed:
+    if parity.passed or parity.accepted:
         return
-    softened = parity.agreement > SAME_DECISIONS and parity.note
+    if parity.unjudged:
+        raise GateError(
+            f"{path} cannot be judged: {parity.unjudged}",
+            "nothing was written: give images of what the network is for with --images;"
+            f" {ACCEPT} takes it unproven",
+        )
+    alike = parity.agreement > SAME_DECISIONS
     raise GateError(
         f"{path} does not answer as {parity.reference} does on {parity.images} images:"
         f" {parity.note}; cosine {parity.cosine:.6f}, agreement {parity.agreement:.4f}",
         "nothing was written: it decides alike, so it may end in a softmax or scale its scores;"
-        " export it without"
-        if softened
+        f" export it without, or take it all the same with {ACCEPT}"
+        if alike
         else "nothing was written: check that it is that network, its weights, its size and"
-        " what its images are normalised by",
+        f" what its images are normalised by; {ACCEPT} takes it all the same",
     )
 
 
@@ -135,7 +146,8 @@ def _describe(
         output_format=output.format,
         outputs=(output.info, *bare.manifest.outputs[1:]),
         sources=known.sources,
-        origin=Origin(path.name, producer, known.compared_with, known.compared_sha256),
+        accepted=known.accepted,
+        origin=Origin(str(path), producer, known.compared_with, known.compared_sha256),
     )
     return Artefact(path, manifest)
 

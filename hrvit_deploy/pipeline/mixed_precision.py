@@ -36,9 +36,7 @@ def switched(
     graph: Artefact, ranges: Ranges, options: QuantizeOptions
 ) -> Iterator[tuple[SwitchedRunner, tuple[Product, ...]]]:
     """Open the float graph in onnxruntime with a switch for each product."""
-    import onnx
-
-    from hrvit_deploy.graphs import lift_constants, runnable, write_graph
+    from hrvit_deploy.graphs import lift_constants, read_named, runnable, write_graph
     from hrvit_deploy.measure.accuracy.sensitivity import SwitchedRunner
     from hrvit_deploy.quantization.calibration.ranges import check_fits
     from hrvit_deploy.quantization.formats import FORMATS
@@ -49,7 +47,7 @@ def switched(
 
     check_float(graph)
     check_fits(ranges, graph)
-    model = lift_constants(runnable(onnx.load(graph.path)))
+    model = lift_constants(runnable(read_named(graph.path)))
     products = choose_products(find_products(model), options.groups, options.keep)
     model = insert_switches(model, products, ranges.amax, FORMATS[options.precision])
     with tempfile.TemporaryDirectory(prefix="hrvit-deploy-") as folder:

@@ -14,6 +14,7 @@ from hrvit_deploy.model.variants import NetworkSpec
 from hrvit_deploy.options import IMAGENET_MEAN, IMAGENET_STD, ImageSize
 from hrvit_deploy.pipeline import stages
 from hrvit_deploy.progress import Progress
+from hrvit_deploy.verdict import inherited, require_usable
 
 if TYPE_CHECKING:
     from hrvit_deploy.trained import Trained
@@ -37,6 +38,7 @@ class AdoptRequest:
         output: Name of the output that is used; empty for the first.
         class_names: In the order of the scores; empty where nobody says them.
         images: To compare on.
+        accept: Take a graph all the same that misses, and say so in its sidecar.
         folder: Where the graph is copied to; None to leave it in its place.
     """
 
@@ -49,6 +51,7 @@ class AdoptRequest:
     output: str = ""
     class_names: tuple[str, ...] = ()
     images: ImageSource = field(default_factory=ImageSource)
+    accept: bool = False
     folder: Path | None = None
 
     def __post_init__(self) -> None:
@@ -74,6 +77,7 @@ class Known:
         sources: What the sidecar names as made from.
         compared_with: The reference.
         compared_sha256: Of the artefact or the checkpoint.
+        accepted: What was missed by the reference, and taken in spite of it.
         trained: The network, where a checkpoint is given.
     """
 
@@ -84,6 +88,7 @@ class Known:
     sources: tuple[Source, ...] = ()
     compared_with: str = ""
     compared_sha256: str = ""
+    accepted: tuple[str, ...] = ()
     trained: Trained | None = None
 
     def network_at(self, size: ImageSize) -> Network | None:
@@ -100,6 +105,8 @@ def find_known(path: Path, request: AdoptRequest, progress: Progress) -> Known:
                 f"{like.path} is a {like.manifest.kind}, and a graph is like a graph",
                 "give the graph it was built from with --like",
             )
+        if not request.accept:
+            require_usable(like)
         sources = like.as_source()
         return _of_manifest(like.manifest, sources, str(like.path), like.manifest.sha256)
     if request.spec is not None:
@@ -140,6 +147,7 @@ def _of_manifest(
         sources,
         compared_with,
         sha256,
+        inherited(manifest),
     )
 
 

@@ -153,7 +153,12 @@ def check_quality_by_parity(
     """Check the quality by a comparison that was just made on the criteria's images."""
     parity = candidate.manifest.parity
     assert parity is not None
-    assert parity.class_agreement is not None
+    if parity.class_agreement is None:
+        progress.note(
+            f"{candidate.path.name} returns neither scores nor labels: it is judged by how far"
+            " its numbers lie from the float32 graph's, and by nothing that they decide"
+        )
+        return record(candidate, gate=None)
     measured = Measured(
         metric=AGREEMENT,
         reference=1.0,
@@ -203,7 +208,7 @@ def recheck(
         UsageError: A gate is asked for where there is nothing to hold it against.
     """
     manifest = candidate.manifest
-    if manifest.quantization is not None and manifest.quantization.method == ELSEWHERE:
+    if reference is None and not _judgeable(candidate):
         if criteria.quality is not None or criteria.data is not None:
             raise UsageError(
                 f"{candidate.path.name} came quantized: there is nothing to judge it by",
@@ -219,6 +224,18 @@ def recheck(
     judged = _gated(candidate, Measured.of(gate), criteria, progress)
     # Accepted once, unless other limits are given now.
     return accept(judged, progress) if gate.accepted and criteria.quality is None else judged
+
+
+def _judgeable(candidate: Artefact) -> bool:
+    """Return whether there is a network in PyTorch to judge a graph by, or was once a gate.
+
+    Of a graph that came quantized nobody knows one, unless it was compared with it when it
+    was taken in.
+    """
+    manifest = candidate.manifest
+    elsewhere = manifest.quantization is not None and manifest.quantization.method == ELSEWHERE
+    known = manifest.origin is not None and manifest.network.variant is not None
+    return not elsewhere or known
 
 
 def is_held(candidate: Artefact, criteria: QualityCriteria) -> bool:

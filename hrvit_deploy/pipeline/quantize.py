@@ -15,6 +15,7 @@ from hrvit_deploy.artefact import (
     Artefact,
     Kind,
     Preparation,
+    Source,
     known_sidecar,
     open_artefact,
     read_sidecar,
@@ -129,6 +130,12 @@ def quantize(
     """
     from hrvit_deploy.quantization.quantize import quantize_artefact
 
+    if auto and graph.manifest.network.task is None:
+        raise UsageError(
+            f"{graph.path.name} returns neither scores nor labels, and --auto ranks products by"
+            " what is decided",
+            "leave it out, and name the products that stay in float with --keep",
+        )
     file, measured_ranges = ranges
     rest = rest or graph.manifest.precision
     calibrated = calibrated_files(measured_ranges, graph.manifest.preparation)
@@ -235,13 +242,21 @@ def source_of(made: Artefact) -> Artefact | None:
     for source in made.manifest.sources:
         if source.kind != Kind.ONNX:
             continue
-        for folder in dict.fromkeys((made.path.parent, EXPORT_DIR)):
-            path = folder / source.path
+        for path in _places_of(source, made):
             manifest = known_sidecar(path) if path.is_file() else None
             wanted = (source.sha256, Precision.FP32)
             if manifest is not None and (manifest.sha256, manifest.precision) == wanted:
                 return open_artefact(path)
     return None
+
+
+def _places_of(source: Source, made: Artefact) -> list[Path]:
+    """Return where a graph may lie that another was made from."""
+    origin = made.manifest.origin
+    # What was taken in lay anywhere, and so did what it was compared with.
+    named = [origin.file, origin.compared_with] if origin else []
+    beside = [folder / source.path for folder in (made.path.parent, EXPORT_DIR)]
+    return list(dict.fromkeys((*beside, *map(Path, named))))
 
 
 def _float32_of(graph: Artefact) -> Artefact | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import onnx
-
 from hrvit_deploy import graphs
 from hrvit_deploy.artefact import (
     Artefact,
@@ -52,7 +50,7 @@ def quantize_artefact(
     manifest = artefact.manifest
     check_float(artefact)
     check_fits(ranges, artefact)
-    model = graphs.lift_constants(onnx.load(artefact.path))
+    model = graphs.read_named(artefact.path)
     products = choose_products(find_products(model), options.groups, options.keep)
     quantized = insert_qdq(model, products, ranges.amax, FORMATS[options.precision])
     with staging(path) as folder:

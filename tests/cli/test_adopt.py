@@ -65,6 +65,14 @@ def photos(folder: Path) -> Path:
     return folder / "photos"
 
 
+def damage(path: Path) -> None:
+    """Turn the largest weight of a graph round."""
+    model = onnx.load(path)
+    weight = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    weight.raw_data = numpy_helper.to_array(weight)[::-1].tobytes()
+    onnx.save(model, path)
+
+
 def test_a_plain_export_is_taken_in_by_its_weights(run: Run, here: Path) -> None:
     ran = run("adopt", "plain.onnx", *BY_WEIGHTS, "--json")
     assert ran.code == 0, ran.err
@@ -141,10 +149,7 @@ def test_a_graph_without_a_sidecar_is_told_of_adopt(run: Run, here: Path) -> Non
 def test_a_graph_of_other_weights_is_refused_with_its_figures(
     run: Run, here: Path, graph: Path
 ) -> None:
-    model = onnx.load(here / "plain.onnx")
-    weight = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
-    weight.raw_data = numpy_helper.to_array(weight)[::-1].tobytes()
-    onnx.save(model, here / "plain.onnx")
+    damage(here / "plain.onnx")
     ran = run("adopt", "plain.onnx", "--like", str(graph), *LIKE)
     assert ran.code == 1
     assert "does not answer as onnxruntime-cpu does" in ran.err
@@ -304,6 +309,59 @@ def test_outputs_of_another_kind_are_compared_in_numbers(
         assert refused.code == 1
         assert "neither scores nor labels" in refused.err
     assert "decide nothing known" in run("inspect", "net.onnx").out
+
+
+def test_numbers_alone_judge_what_decides_nothing(run: Run, folder: Path, photos: Path) -> None:
+    onnx.save(RAW["boxes"], folder / "net.onnx")
+    assert run("adopt", "net.onnx", "--mean", "0,0,0", "--std", "255,255,255").code == 0
+    with_classifier = ("--images", "photos", "--samples", "4", "--with", "classifier")
+    made = run("quantize", "net.onnx", *with_classifier)
+    assert made.code == 0, made.err
+    assert "judged by how far its numbers lie" in made.err
+    manifest = open_artefact(folder / "export" / "net-int8.onnx").manifest
+    assert manifest.gate is None
+    assert manifest.parity is not None
+    assert manifest.parity.passed
+    refused = run("quantize", "net.onnx", *with_classifier, "--auto")
+    assert (refused.code, "--auto ranks products" in refused.err) == (2, True)
+
+
+def test_what_misses_is_taken_if_somebody_says_so(run: Run, here: Path, graph: Path) -> None:
+    damage(here / "optimised.onnx")
+    ran = run("adopt", "optimised.onnx", "--like", str(graph), "--accept-parity", *LIKE)
+    assert ran.code == 0, ran.err
+    assert "is taken in spite of this" in ran.err
+    parity = open_artefact(here / "optimised.onnx").manifest.parity
+    assert parity is not None
+    assert (parity.passed, parity.accepted) == (False, True)
+    assert "ACCEPTED" in run("inspect", "optimised.onnx").out
+
+
+def test_images_that_tell_nothing_judge_no_graph(run: Run, here: Path, graph: Path) -> None:
+    (here / "black").mkdir()
+    for index in range(2):
+        Image.new("RGB", (96, 64)).save(here / "black" / f"{index}.png")
+    ran = run("adopt", "optimised.onnx", "--like", str(graph), "--images", "black")
+    assert ran.code == 1
+    assert "cannot be judged" in ran.err
+    assert not (here / "optimised.json").exists()
+
+
+def test_a_quantized_graph_of_known_weights_is_judged(
+    run: Run, here: Path, photos: Path
+) -> None:
+    pytest.importorskip("tensorrt_rtx_bindings")
+    run("adopt", "other.onnx", "--mean", "0,0,0", "--std", "255,255,255")
+    made = run("quantize", "other.onnx", "--images", "photos", "--samples", "4")
+    assert made.code == 0, made.err
+    shutil.copyfile(here / "export" / "other-int8.onnx", here / "again.onnx")
+    ran = run("adopt", "again.onnx", "--like", "other.onnx", "--images", "photos")
+    assert ran.code == 0, ran.err
+    build = ("build-trt", "again.onnx", "--int8", "--backend", "tensorrt-rtx")
+    built = run(*build, "--images", "photos", "--min-agreement", "0.9999999")
+    assert built.code == 1
+    assert "agree with the float32 graph's" in built.err
+    assert run(*build, "--images", "photos", "--min-agreement", "0.5").code == 0
 
 
 def test_an_hrvit_returns_scores_or_labels(run: Run, here: Path) -> None:

@@ -94,6 +94,7 @@ def adopt(
             show_default="the graph stays, with its sidecar beside it",
         ),
     ] = None,
+    accept_parity: arg.AcceptParity = False,
     as_json: arg.AsJson = False,
 ) -> None:
     """Compare a graph of another tool with what it should be, and give it a sidecar."""
@@ -112,6 +113,7 @@ def adopt(
             output=output,
             class_names=named_classes(classes).names if classes else (),
             images=ImageSource(images, samples),
+            accept=accept_parity,
             folder=out,
         )
         made = take_in(graph, request, terminal)

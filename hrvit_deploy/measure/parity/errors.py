@@ -260,7 +260,7 @@ def compare_scores(
         passed=not faults,
         gates=limits,
         note="; ".join(faults),
-        class_agreement=agreement.by_class,
+        class_agreement=agreement.by_class if agreement.count else None,
         constant_agreement=agreement.constant,
         constant_share=agreement.constant_share,
     )

@@ -17,13 +17,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, shape_inference
 
 from hrvit_deploy.artefact import Artefact, Kind
 from hrvit_deploy.errors import ArtefactError, InputError
-from hrvit_deploy.graphs import runnable, tool_versions, write_graph
+from hrvit_deploy.graphs import read_named, runnable, tool_versions, write_graph
 from hrvit_deploy.options import CalibrationOptions, Precision
 from hrvit_deploy.progress import Progress, track
 from hrvit_deploy.quantization.calibration.checks import PictureChecks, check_arrays
@@ -120,7 +119,7 @@ def collect(artefact: Artefact, pictures: PictureSet, progress: Progress) -> His
     check_arrays(pictures, artefact.manifest, progress)
     checks = PictureChecks(artefact.manifest)
     see = checks.see if isinstance(pictures, FileSet) else None
-    model = onnx.load(artefact.path)
+    model = read_named(artefact.path)
     origins = sources(model, product_inputs(model))
     histograms = {name: Histogram() for name in origins.values()}
     image = artefact.manifest.inputs[0].name
