@@ -20,12 +20,14 @@ def make_folder(folder: Path) -> None:
     Path(os.path.realpath(folder)).mkdir(parents=True, exist_ok=True)
 
 
-def require_writable(*folders: Path, hint: str = HINT) -> None:
+def require_writable(*folders: Path, hint: str = HINT, text: bool = False) -> None:
     """Refuse folders that nothing can be written to, and leave nothing there.
 
     Args:
         folders: They need not exist.
         hint: What else to do.
+        text: Whether names must be UTF-8, as those of graphs must for the tools that write
+            them.
 
     Raises:
         ArtefactError: One of them can neither be made nor be written to.
@@ -33,6 +35,10 @@ def require_writable(*folders: Path, hint: str = HINT) -> None:
     for folder in folders:
         if why := _hindrance(folder):
             raise ArtefactError(f"cannot write to {folder}: {why}", hint)
+        if text and not _is_text(os.path.realpath(folder)):
+            raise ArtefactError(
+                f"cannot write a graph to {folder}: its name is not UTF-8", "rename the folder"
+            )
 
 
 def _hindrance(folder: Path) -> str:
@@ -48,6 +54,14 @@ def _hindrance(folder: Path) -> str:
         return "" if os.access(place, os.W_OK | os.X_OK) else f"{place} is read-only"
     except (OSError, ValueError) as error:
         return getattr(error, "strerror", None) or str(error)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def workplace(usual: Path, out: Path, progress: Progress) -> Path:

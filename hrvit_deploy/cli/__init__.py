@@ -76,7 +76,8 @@ def _as_ours(error: HrvitDeployError | OSError | UnicodeEncodeError) -> HrvitDep
     if isinstance(error, HrvitDeployError):
         return error
     if isinstance(error, UnicodeEncodeError):
-        what = f"a name holds bytes that are not UTF-8: {error.object}"
+        near = error.object[max(0, error.start - 60) : error.end + 20]
+        what = f"a name holds bytes that are not UTF-8: {near}"
         return HrvitDeployError(what, "rename the file or folder")
     where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
     return HrvitDeployError(

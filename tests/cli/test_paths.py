@@ -193,6 +193,27 @@ def test_names_that_are_no_text_are_escaped(
     assert b"\\udce9" in whole
 
 
+def test_graphs_are_written_to_folders_whose_name_is_text(run: Run, folder: Path) -> None:
+    """PyTorch's exporter takes no other, and says so in thousands of lines."""
+    ran = run("export", "--variant", "b1", "--out", os.fsdecode(b"caf\xe9/deep"))
+    assert ran.code == 1
+    assert ran.err == (
+        r"error: cannot write a graph to caf\udce9/deep: its name is not UTF-8;"
+        " rename the folder\n"
+    )
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("form", ["python", "triton"])
+def test_embedded_folders_may_have_any_name(
+    run: Run, folder: Path, small: str, form: str
+) -> None:
+    place = os.fsdecode(b"caf\xe9")
+    ran = run("embed", small, "--as", form, "--out", place)
+    assert ran.code == 0, ran.err
+    assert (folder / place / "README.md").is_file()
+
+
 def test_json_holds_names_that_are_no_text(run: Run, folder: Path, small: str) -> None:
     labelled.save(folder / "ok.png", labelled.picture(0, 40, 50))
     (folder / "ok.png").rename(folder / os.fsdecode(b"caf\xe9.png"))

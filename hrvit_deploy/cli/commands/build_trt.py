@@ -171,7 +171,7 @@ def build_trt(
         auto,
     )
     _check_request(precision, request, says_rest=rest is not None)
-    require_writable(out)
+    require_writable(out, text=True)
     with Terminal() as terminal:
         graph = (
             resolve_quantizable(model, precision, variant, terminal)

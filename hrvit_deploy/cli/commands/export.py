@@ -85,7 +85,7 @@ def export(
         mean=parse_channels(mean) if mean else IMAGENET_MEAN,
         std=parse_channels(std) if std else IMAGENET_STD,
     )
-    require_writable(out)
+    require_writable(out, text=True)
     with Terminal() as terminal:
         trained = stages.load(spec, terminal)
         if not size:

@@ -77,7 +77,7 @@ def quantize(
         None if rest is None else Precision(rest),
         auto,
     )
-    require_writable(out)
+    require_writable(out, text=True)
     with Terminal() as terminal:
         graph = resolve_artefact(model, terminal, Precision.FP32)
         check_castable(graph, request.rest)

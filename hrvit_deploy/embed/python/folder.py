@@ -92,9 +92,14 @@ def embed_python(artefact: Artefact, folder: Path) -> Path:
         }
         _write(staged / "app.json", json.dumps(app, ensure_ascii=False, indent=1) + "\n")
         _write(staged / "requirements.txt", requirements(running))
-        _write(staged / "README.md", readme(manifest, running, folder.resolve().name))
+        _write(staged / "README.md", readme(manifest, running, _title(folder)))
         _copy_app(staged / APP, running)
     return folder
+
+
+def _title(folder: Path) -> str:
+    """Return a folder's own name as text, whatever bytes it is made of."""
+    return folder.resolve().name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def running_for(manifest: Manifest) -> Running:
