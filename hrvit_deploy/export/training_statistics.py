@@ -22,9 +22,9 @@ from hrvit_deploy.model.network import Network
 from hrvit_deploy.normalisation import written
 from hrvit_deploy.options import IMAGENET_MEAN, IMAGENET_STD, InputFormat
 
-# Distance, a Kullback-Leibler divergence in nats a channel, that images of another kind do
-# not reach: photographs are 0.1 to 0.2 from a network trained on digits drawn on others.
-FAR = 0.35
+# Distance, a Kullback-Leibler divergence in nats a channel, from which another normalisation
+# is looked for: photographs are 0.1 to 0.2 from a network trained on digits drawn on others.
+FAR = 0.2
 # So much nearer must another normalisation be, to be named.
 NEARER = 0.5
 # So far that no images explain it, whether another normalisation is near or not.

@@ -60,6 +60,17 @@ class FitOptions:
         if self.stride is not None and min(self.stride) < 1:
             raise UsageError(f"a stride of {self.stride} goes nowhere", "give 1 or more")
 
+    def __str__(self) -> str:
+        """Return the options of a command that say the same."""
+        words = [f"--fit {self.fit}"]
+        if self.stride is not None:
+            words.append(f"--stride {self.stride}")
+        if self.flip:
+            words.append("--flip")
+        if self.scales != (1.0,):
+            words.append(f"--scales {','.join(f'{scale:g}' for scale in self.scales)}")
+        return " ".join(words)
+
     def stride_for(self, window: ImageSize) -> ImageSize:
         """Return the step from one window of that size to the next, in pixels.
 

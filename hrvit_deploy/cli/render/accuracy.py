@@ -52,7 +52,7 @@ def _print_figures(
 ) -> None:
     console = printer()
     rows = {TITLES[name]: percent(figure) for name, figure in evaluation.figures.items()}
-    seen = f"{evaluation.images} images of {evaluation.layout}, --fit {options.fit.fit}"
+    seen = f"{evaluation.images} images of {evaluation.layout}, {options.fit}"
     console.print(
         facts({"artefact": f"{artefact.path} in {evaluation.runner}", "judged": seen, **rows})
     )

@@ -22,7 +22,7 @@ from hrvit_deploy.datasets import (
 )
 from hrvit_deploy.errors import InputError, UsageError
 from hrvit_deploy.images import NamedImage, load_turned
-from hrvit_deploy.inference.fit import FitOptions
+from hrvit_deploy.inference.fit import Fit, FitOptions
 from hrvit_deploy.inference.labels import UNDECIDED, Labels
 from hrvit_deploy.inference.open import open_prepared
 from hrvit_deploy.inference.postprocess import label_maps, probabilities
@@ -42,6 +42,8 @@ TOP1 = "top1"
 TOP = 5
 # Labels may be of another size than their image, but of its shape, give or take.
 LARGEST_SKEW = 0.02
+# A change of shape that is worth a note: photographs of 4:3 on a square input.
+TOLD_STRETCH = 1.3
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,11 @@ def evaluate(
     resume_file.remove()
     if counts.turned and dataset.task is Task.SEGMENT:
         _tell_turned(counts, options.labels, progress)
+    if counts.stretch > TOLD_STRETCH:
+        progress.note(
+            f"images are stretched by up to {counts.stretch:.2f} to"
+            f" {prepared.preparation.size}; --fit pad keeps their shape, as does --fit slide"
+        )
     evaluation = _evaluation(prepared, dataset, classes, counts)
     return replace(evaluation, doubt=doubt_counting(counts.confusion, counts.unlabelled, first))
 
@@ -292,6 +299,9 @@ def _judge(
     ]
     turns = [orientation for _, orientation in loaded]
     turned = sum(orientation != UPRIGHT for orientation in turns)
+    if options.fit.fit is Fit.STRETCH:
+        shapes = [_stretch(image, prepared.preparation.size) for image in images]
+        counts.stretch = max(counts.stretch, *shapes)
     if dataset.task is Task.CLASSIFY:
         ranked = [_ranked(scores) for scores in probabilities(prepared, images, options.fit)]
         counts.add_images([sample.label for sample in group], ranked)
@@ -314,6 +324,13 @@ def _judge(
     sizes = [ImageSize(*labels.shape) for labels in maps]
     counts.add_maps(maps, list(label_maps(prepared, images, sizes, options.fit, classes)))
     counts.turned += turned
+
+
+def _stretch(image: NamedImage, size: ImageSize) -> float:
+    """Return by how much an image's shape changes where it is resized to that size."""
+    height, width = image.pixels.shape[:2]
+    ratio: float = height * size.width / (width * size.height)
+    return max(ratio, 1 / ratio)
 
 
 def _ranked(scores: np.ndarray) -> Labels:

@@ -31,6 +31,7 @@ class RunningCounts:
         top5: Images whose class is among the five likeliest.
         images: How many were judged.
         turned: How many of them EXIF turned.
+        stretch: Largest change of an image's shape on its way to the input, as a factor.
         unlabelled: ``C`` predicted classes of pixels whose label lies before the first.
         whole: Whether no counting was broken off half-way.
     """
@@ -40,6 +41,7 @@ class RunningCounts:
         self.top5 = 0
         self.images = 0
         self.turned = 0
+        self.stretch = 1.0
         self.unlabelled = np.zeros(classes, np.int64)
         self.whole = True
 
