@@ -7,6 +7,7 @@ holds a :class:`Manifest`. Both appear under their names only when they are whol
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -38,6 +39,8 @@ from hrvit_deploy.standalone import lfs
 
 SCHEMA = 1
 # Where a graph was quantized that carries its ranges already.
+# Of another network: it stands in pages and in what programs print.
+PLAIN_NAME = re.compile(r"[\w .+-]{0,100}")
 ELSEWHERE = "elsewhere"
 
 
@@ -83,6 +86,14 @@ class Network:
     multiply_adds: int = 0
     class_names: tuple[str, ...] = ()
     name: str = ""
+
+    def __post_init__(self) -> None:
+        if not PLAIN_NAME.fullmatch(self.name):
+            raise UsageError(
+                f"{self.name!r} cannot name a network",
+                "pages and programs are written with it: take letters, digits, spaces, dots,"
+                " dashes and underscores, 100 at most",
+            )
 
     @property
     def title(self) -> str:

@@ -35,7 +35,7 @@ from hrvit_deploy.artefact import (
     staging,
     write_sidecar,
 )
-from hrvit_deploy.errors import ArtefactError
+from hrvit_deploy.errors import ArtefactError, UsageError
 from hrvit_deploy.model.variants import VARIANTS
 from hrvit_deploy.options import (
     ExportOptions,
@@ -174,6 +174,12 @@ def test_weights_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
     artefact = make(tmp_path, graph=Graph(17, {}, external_data={name: "0" * 64}))
     error = refusal(artefact.path)
     assert "no file beside it" in error.message
+
+
+@pytest.mark.parametrize("name", ["a\nb", "`rm -r ~`", "$(id)", "<script>", "x" * 101])
+def test_a_network_bears_no_name_that_could_be_obeyed(name: str) -> None:
+    with pytest.raises(UsageError, match="cannot name a network"):
+        Network(None, Task.SEGMENT, 2, Weights.UNKNOWN, name=name)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from the graph; or, for another network than HRViT, from what the user says.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -166,7 +167,7 @@ def _bare_manifest(
     return Manifest(
         kind=Kind.ONNX,
         sha256=sha256_of(path),
-        network=Network(None, None, 0, Weights.UNKNOWN, name=path.stem),
+        network=Network(None, None, 0, Weights.UNKNOWN, name=_plain(path.stem)),
         precision=precision,
         output_format=None,
         inputs=(taken.info,),
@@ -214,8 +215,13 @@ def _unknown(
         weights=Weights.UNKNOWN,
         parameters=describe.count_parameters(model),
         class_names=request.class_names,
-        name="".join(c for c in path.stem if c.isprintable()),
+        name=_plain(path.stem),
     )
+
+
+def _plain(stem: str) -> str:
+    """Return a file's name without what could mean something to a page or a shell."""
+    return re.sub(r"[^\w .+-]", "_", stem)[:100]
 
 
 def _check_fits(path: Path, output: describe.ImageOutput, network: Network) -> None:

@@ -197,6 +197,14 @@ def test_another_network_has_no_eager_one(run: Run, here: Path) -> None:
     assert "other is a graph of another network" in timed.out
 
 
+def test_a_hostile_file_name_names_no_network_so(run: Run, here: Path) -> None:
+    (here / "other.onnx").rename(here / "`id` <b>.onnx")
+    ran = run("adopt", "`id` <b>.onnx", "--out", "taken")
+    assert ran.code == 0, ran.err
+    network = open_artefact(here / "taken" / "`id` <b>.onnx").manifest.network
+    assert network.name == "_id_ _b_"
+
+
 def test_open_sizes_need_one_and_become_fixed_in_the_engine(run: Run, here: Path) -> None:
     pytest.importorskip("tensorrt_rtx_bindings")
     refused = run("adopt", "open.onnx")
