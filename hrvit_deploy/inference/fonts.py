@@ -18,6 +18,8 @@ NO_CHARACTER = "\U0010ffff"
 # Of the size at which fonts are asked what they have.
 TRIAL = 24
 MOST_FONTS = 4000
+# Fonts that draw something for every character, and none of them as it is.
+STAND_INS = ("lastresort", "adobeblank", "notdef", "fallback")
 # Those with many scripts, and plain ones, come first.
 PREFERRED = ("notosanscjk", "notosans", "dejavusans", "unifont", "arialunicode", "sans")
 
@@ -79,11 +81,17 @@ def _opened(path: str | None) -> Font | None:
 def _installed() -> tuple[str, ...]:
     """Return the files of fonts of this machine, the likeliest first."""
     found = list(_search())[:MOST_FONTS]
-    return tuple(sorted(dict.fromkeys(found), key=_rank))
+    real = (path for path in found if not any(name in _plain(path) for name in STAND_INS))
+    return tuple(sorted(dict.fromkeys(real), key=_rank))
+
+
+def _plain(path: str) -> str:
+    """Return a file's name without what differs between spellings of a font's."""
+    return "".join(filter(str.isalnum, Path(path).stem.lower()))
 
 
 def _rank(path: str) -> tuple[int, bool, str]:
-    name = Path(path).stem.lower().replace("-", "").replace("_", "")
+    name = _plain(path)
     place = (index for index, wanted in enumerate(PREFERRED) if wanted in name)
     plain = not any(style in name for style in ("bold", "italic", "oblique", "mono", "light"))
     return next(place, len(PREFERRED)), not plain, path

@@ -220,6 +220,8 @@ def verify(
 ) -> Artefact:
     """Compare an artefact with a reference and record the verdict in its sidecar.
 
+    Images that cannot judge it are told of, and take no verdict back that it had.
+
     Args:
         artefact: The candidate.
         against: The reference; None for the network it came from, in eager PyTorch.
@@ -237,7 +239,12 @@ def verify(
     """
     parity = measure_parity(artefact, against, images, progress, gates=gates, run=run)
     held = gates is not None or not is_told(artefact)
-    return record(artefact, progress=progress, parity=replace(parity, held=held))
+    parity = replace(parity, held=held)
+    before = artefact.manifest.parity
+    if parity.unjudged and before is not None and not before.unjudged:
+        progress.note(f"{artefact.sidecar} keeps the verdict that other images gave")
+        return replace(artefact, manifest=replace(artefact.manifest, parity=parity))
+    return record(artefact, progress=progress, parity=parity)
 
 
 def is_told(artefact: Artefact) -> bool:

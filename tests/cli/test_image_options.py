@@ -93,3 +93,15 @@ def test_labels_are_turned_for_gates_and_comparisons_too(
     refused = run("compare", str(graph), "--labels", "stored")
     assert refused.code == 2
     assert "no labels to turn without labelled images" in refused.err
+
+
+def test_images_that_tell_nothing_take_no_verdict_back(
+    run: Run, graph: Path, folder: Path
+) -> None:
+    Image.new("RGB", (64, 48)).save(folder / "black.png")
+    before = graph.with_suffix(".json").read_bytes()
+    ran = run("verify", str(graph), "--images", "black.png")
+    assert ran.code == 1
+    assert "keeps the verdict that other images gave" in ran.err
+    assert graph.with_suffix(".json").read_bytes() == before
+    assert run("embed", str(graph), "--as", "python", "--out", "app").code == 0

@@ -52,6 +52,15 @@ def test_a_font_is_found_that_has_the_characters(installed: Path) -> None:
     assert fonts.lacking([GREEK, "дорога", CHINESE, "straße", "x"]) == [CHINESE]
 
 
+def test_a_font_that_draws_boxes_for_all_is_none(installed: Path) -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    source = Path(matplotlib.get_data_path(), "fonts", "ttf", "LastResortHE-Regular.ttf")
+    if not source.is_file():
+        pytest.skip("this matplotlib has no font of last resort")
+    (installed / source.name).write_bytes(source.read_bytes())
+    assert fonts.lacking([GREEK, CHINESE]) == [GREEK, CHINESE]
+
+
 def test_without_one_the_names_are_told_of(installed: Path) -> None:
     assert fonts.font_for(GREEK, 20) is None
     assert fonts.lacking(["x", GREEK, CHINESE]) == [GREEK, CHINESE]
