@@ -24,6 +24,7 @@ from hrvit_deploy.errors import ArtefactError, UsageError
 from hrvit_deploy.model.variants import Variant
 from hrvit_deploy.normalisation import check_scale
 from hrvit_deploy.options import (
+    DECIDING,
     IMAGENET_MEAN,
     IMAGENET_STD,
     Group,
@@ -101,17 +102,32 @@ class Network:
         return f"HRViT-{self.variant.name}" if self.variant else self.name
 
     @property
+    def decides(self) -> bool:
+        """Whether its outputs decide a class, of an image or of each pixel."""
+        return self.task in DECIDING
+
+    @property
+    def built_task(self) -> Task:
+        """What an HRViT is built for, its backbone alone included.
+
+        Raises:
+            ArtefactError: It is another network, of which nobody knows.
+        """
+        return self.known_task if self.task is None else self.task
+
+    @property
     def known_task(self) -> Task:
         """What it decides.
 
         Raises:
             ArtefactError: It decides nothing that is known here.
         """
-        if self.task is None:
+        if self.task is None or not self.decides:
+            maps = "feature maps" if self.task else "neither scores nor labels"
             raise ArtefactError(
-                f"{self.title} returns neither scores nor labels, and decides nothing here",
-                "verify, bench, calibrate, quantize and build-trt take it; read its outputs in"
-                " a program of your own",
+                f"{self.title} returns {maps}, and decides nothing here",
+                f"{'verify, bench' if self.task else 'verify, bench, calibrate, quantize'} and"
+                " build-trt take it; read its outputs in a program of your own",
             )
         return self.task
 

@@ -23,10 +23,18 @@ BFLOAT16_OPSET = 22
 
 
 class Task(StrEnum):
-    """What the network decides: one class per image, or one per pixel."""
+    """What the network decides: one class per image, one per pixel, or none.
+
+    ``features`` is the backbone alone, whose four feature maps another program reads.
+    """
 
     CLASSIFY = "classify"
     SEGMENT = "segment"
+    FEATURES = "features"
+
+
+# Those with a head, whose outputs decide a class.
+DECIDING = (Task.CLASSIFY, Task.SEGMENT)
 
 
 class Precision(StrEnum):
@@ -51,12 +59,16 @@ class InputFormat(StrEnum):
 
 
 class OutputFormat(StrEnum):
-    """What the graph returns; ``probabilities`` classifies, the maps segment."""
+    """What the graph returns; ``probabilities`` classifies, the maps segment.
+
+    ``features`` are the backbone's four maps, at 1/4 to 1/32 of the input's size.
+    """
 
     LOGITS = "logits"
     PROBABILITIES = "probabilities"
     CLASSMAP = "classmap"
     LOGITS_QUARTER = "logits-quarter"
+    FEATURES = "features"
 
 
 class Backend(StrEnum):
@@ -78,8 +90,9 @@ class HardwareCompatibility(StrEnum):
 OUTPUT_FORMATS = {
     Task.CLASSIFY: (OutputFormat.LOGITS, OutputFormat.PROBABILITIES),
     Task.SEGMENT: (OutputFormat.LOGITS, OutputFormat.CLASSMAP, OutputFormat.LOGITS_QUARTER),
+    Task.FEATURES: (OutputFormat.FEATURES,),
 }
-DEFAULT_CLASSES = {Task.CLASSIFY: 1000, Task.SEGMENT: 150}
+DEFAULT_CLASSES = {Task.CLASSIFY: 1000, Task.SEGMENT: 150, Task.FEATURES: 0}
 # Per channel, RGB, on a 0..255 scale.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -97,7 +110,11 @@ class ImageSize(NamedTuple):
         return f"{self.height}x{self.width}"
 
 
-DEFAULT_SIZE = {Task.CLASSIFY: ImageSize(224, 224), Task.SEGMENT: ImageSize(512, 512)}
+DEFAULT_SIZE = {
+    Task.CLASSIFY: ImageSize(224, 224),
+    Task.SEGMENT: ImageSize(512, 512),
+    Task.FEATURES: ImageSize(512, 512),
+}
 
 
 def parse_size(text: str) -> ImageSize:

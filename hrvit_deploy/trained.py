@@ -14,6 +14,7 @@ from hrvit_deploy.model.checkpoint import (
     Checkpoint,
     classes_in,
     find_variant,
+    has_head,
     load_network,
     read_checkpoint,
 )
@@ -59,8 +60,10 @@ def load(request: NetworkSpec) -> Trained:
         variant = find_variant(checkpoint)
         notes.append(f"is HRViT-{variant.name} by its shapes")
     task = request.task or _only_task(checkpoint)
+    if task is Task.FEATURES:
+        notes.append("is exported without a head: its four feature maps")
     classes = request.num_classes
-    if classes is None:
+    if classes is None or task is Task.FEATURES:
         classes = _classes(checkpoint, task)
     check_classes(task, classes)
     named = checkpoint.class_names
@@ -91,6 +94,8 @@ def _classes(checkpoint: Checkpoint, task: Task) -> int:
     Raises:
         CheckpointError: It has one channel, which a threshold decides and an argmax does not.
     """
+    if task is Task.FEATURES:
+        return 0
     classes = classes_in(checkpoint, task)
     if classes == 1:
         key = CLASS_KEYS[task].removesuffix(".weight")
@@ -110,7 +115,7 @@ def describe(request: NetworkSpec, size: ImageSize) -> Network:
 
 def costs_at(described: Network, size: ImageSize) -> Network:
     """Return the description of an HRViT with what it costs at that size."""
-    shape = (described.hrvit, described.known_task, described.num_classes)
+    shape = (described.hrvit, described.built_task, described.num_classes)
     channels = described.in_channels
     network = torch_network.build_on_meta(*shape, channels)
     return replace(
@@ -132,7 +137,9 @@ def _about(request: NetworkSpec) -> Network:
     return Network(
         variant=request.variant or VARIANTS[DEFAULT_VARIANT],
         task=task,
-        num_classes=DEFAULT_CLASSES[task] if classes is None else classes,
+        num_classes=DEFAULT_CLASSES[task]
+        if classes is None or task is Task.FEATURES
+        else classes,
         weights=Weights.RANDOM,
         seed=request.seed,
     )
@@ -141,13 +148,18 @@ def _about(request: NetworkSpec) -> Network:
 def _rebuild(described: Network) -> torch_network.Network:
     # Built without values, since it gets new ones.
     network = torch_network.build_on_meta(
-        described.hrvit, described.known_task, described.num_classes, described.in_channels
+        described.hrvit, described.built_task, described.num_classes, described.in_channels
     ).to_empty(device="cpu")
     torch_network.set_random_weights(network, described.seed)
     return network
 
 
 def _only_task(checkpoint: Checkpoint) -> Task:
+    if not checkpoint.tasks and not has_head(checkpoint):
+        return Task.FEATURES
+    if not checkpoint.tasks:
+        # Says what is missing, or whose head it is.
+        classes_in(checkpoint, Task.SEGMENT)
     if len(checkpoint.tasks) != 1:
         heads = " and ".join(checkpoint.tasks) or "no"
         raise CheckpointError(
@@ -186,7 +198,7 @@ def find_again(manifest: Manifest, checkpoint: str = "") -> torch_network.Networ
     return load_network(
         read_checkpoint(path, described.weights_key),
         variant,
-        described.known_task,
+        described.built_task,
         described.num_classes,
         described.in_channels,
         # Whatever is unexpected was agreed to at the export of these very bytes.

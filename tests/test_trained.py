@@ -27,7 +27,14 @@ from hrvit_deploy.model import network as model_network
 from hrvit_deploy.model.heads import HRViTSegmenter
 from hrvit_deploy.model.network import count_parameters
 from hrvit_deploy.model.variants import VARIANTS, NetworkSpec
-from hrvit_deploy.options import ImageSize, OutputFormat, Precision, Task, check_output
+from hrvit_deploy.options import (
+    DECIDING,
+    ImageSize,
+    OutputFormat,
+    Precision,
+    Task,
+    check_output,
+)
 from hrvit_deploy.trained import CHECKPOINT, Trained, checkpoint_of, describe, find_again, load
 
 
@@ -59,7 +66,7 @@ def assert_same(ours: torch.nn.Module, theirs: torch.nn.Module) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize("task", DECIDING)
 def test_a_checkpoint_says_its_task_and_classes(tmp_path: Path, task: Task) -> None:
     path = saved(tmp_path, task)
     trained = load(NetworkSpec(TINY, checkpoint=path))
@@ -107,7 +114,7 @@ def test_the_wrong_classes_name_the_right_ones(tmp_path: Path) -> None:
     assert caught.value.hint.endswith("--num-classes 5")
 
 
-@pytest.mark.parametrize(("tasks", "held"), [((), "no"), (tuple(Task), "classify and segment")])
+@pytest.mark.parametrize(("tasks", "held"), [(DECIDING, "classify and segment")])
 def test_a_checkpoint_of_no_clear_task_asks_for_one(
     tmp_path: Path, tasks: tuple[Task, ...], held: str
 ) -> None:

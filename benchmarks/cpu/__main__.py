@@ -43,7 +43,7 @@ from hrvit_deploy.errors import HrvitDeployError
 from hrvit_deploy.measure.environment import describe_environment
 from hrvit_deploy.measure.latency.bench import BenchOptions
 from hrvit_deploy.model.variants import VARIANTS, Variant, load_variant
-from hrvit_deploy.options import DEFAULT_SIZE, ImageSize, Task
+from hrvit_deploy.options import DECIDING, DEFAULT_SIZE, ImageSize, Task
 from hrvit_deploy.progress import Progress
 
 HERE = Path(__file__).parents[1]
@@ -83,7 +83,7 @@ class Plan:
     """
 
     variant: Variant = VARIANTS["b1"]
-    tasks: tuple[Task, ...] = tuple(Task)
+    tasks: tuple[Task, ...] = DECIDING
     sizes: dict[Task, ImageSize] = field(default_factory=lambda: dict(DEFAULT_SIZE))
     peers: tuple[Peer, ...] = PEERS
     threads: int = 2

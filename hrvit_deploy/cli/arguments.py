@@ -57,7 +57,8 @@ TaskName = Annotated[
     Task | None,
     Option(
         "--task",
-        help="Head of the network: a class an image, or a class a pixel.",
+        help="Head of the network: a class an image, a class a pixel, or none: the backbone's"
+        " four feature maps.",
         show_default="the checkpoint's, else classify",
     ),
 ]
@@ -109,7 +110,7 @@ Size = Annotated[
         "--size",
         help="Height and width of the network's input, in pixels and multiples of 32, as"
         " 512x1024; one number for both.",
-        show_default="224x224 to classify, 512x512 to segment",
+        show_default="224x224 to classify, else 512x512",
     ),
 ]
 BatchText = Annotated[str, Option("--batch", help="Images per run: a number, or dynamic.")]
@@ -134,7 +135,7 @@ OutputName = Annotated[
     Option(
         "--output",
         help="Output of the graph: scores, probabilities (to classify), classes of pixels, or"
-        " scores at a quarter of the size (both to segment).",
+        " scores at a quarter of the size (both to segment); features without a head.",
     ),
 ]
 HalfIo = Annotated[

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from hrvit_deploy.artefact import Preparation, TensorInfo
+from hrvit_deploy.model.heads import HRViTFeatures
 from hrvit_deploy.model.network import Network
+from hrvit_deploy.model.variants import Variant
 from hrvit_deploy.options import ImageSize, InputFormat, OutputFormat, Task
 
 INPUT_NAME = "image"
@@ -47,9 +49,11 @@ class Signed(nn.Module):
         uint8 = preparation.format is InputFormat.UINT8_NHWC
         self.normalize = Normalize(preparation) if uint8 else None
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.normalize is not None:
             image = self.normalize(image)
+        if isinstance(self.network, HRViTFeatures):
+            return tuple(self.network.extract(image))
         if self.output_format is OutputFormat.LOGITS_QUARTER:
             return self.network.scores(image)
         logits: Tensor = self.network(image)
@@ -86,6 +90,22 @@ def output_info(
     if output_format is OutputFormat.LOGITS_QUARTER:
         size = ImageSize(size.height // 4, size.width // 4)
     return TensorInfo(name, (first, num_classes, *size), "float32", "NCHW")
+
+
+def feature_infos(
+    variant: Variant, size: ImageSize, batch: int | None
+) -> tuple[TensorInfo, ...]:
+    """Name, shape, type and layout of the backbone's four maps, the largest first."""
+    first = BATCH if batch is None else batch
+    return tuple(
+        TensorInfo(
+            f"features_{stage}",
+            (first, width, size.height >> stage + 1, size.width >> stage + 1),
+            "float32",
+            "NCHW",
+        )
+        for stage, width in enumerate(variant.widths, 1)
+    )
 
 
 def example_input(info: TensorInfo) -> Tensor:

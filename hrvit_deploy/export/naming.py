@@ -8,12 +8,12 @@ from hrvit_deploy.options import ExportOptions, InputFormat, OutputFormat, Preci
 
 def export_name(described: Network, options: ExportOptions) -> str:
     """Return ``hrvit-b1-classify-224x224``, and every option after it that is not default."""
-    parts = ["hrvit", described.hrvit.name, described.known_task, str(options.size)]
+    parts = ["hrvit", described.hrvit.name, described.built_task, str(options.size)]
     if options.batch != 1:
         parts.append("bdyn" if options.batch is None else f"b{options.batch}")
     if options.input_format is InputFormat.UINT8_NHWC:
         parts.append("uint8")
-    if options.output_format is not OutputFormat.LOGITS:
+    if options.output_format not in (OutputFormat.LOGITS, OutputFormat.FEATURES):
         parts.append(options.output_format)
     if options.target is not None:
         parts.append(options.target)

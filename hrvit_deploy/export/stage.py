@@ -27,7 +27,7 @@ from hrvit_deploy.artefact import (
     write_sidecar,
 )
 from hrvit_deploy.deploy.form import InferenceForm
-from hrvit_deploy.deploy.signature import Signed, input_info, output_info
+from hrvit_deploy.deploy.signature import Signed, feature_infos, input_info, output_info
 from hrvit_deploy.errors import ExportError, PrecisionError
 from hrvit_deploy.export.magnitudes import measure
 from hrvit_deploy.export.precision import retype
@@ -60,16 +60,14 @@ class Subject:
     preparation: Preparation
     sources: tuple[Source, ...] = ()
 
-    def signature(self, options: ExportOptions) -> tuple[TensorInfo, TensorInfo]:
-        """Describe the input and the output of the graph in float32."""
-        network = self.described
-        return input_info(self.preparation, options.batch), output_info(
-            network.known_task,
-            options.output_format,
-            network.num_classes,
-            options.size,
-            options.batch,
-        )
+    def signature(self, options: ExportOptions) -> tuple[TensorInfo, tuple[TensorInfo, ...]]:
+        """Describe the input and the outputs of the graph in float32."""
+        network, size, batch = self.described, options.size, options.batch
+        taken = input_info(self.preparation, batch)
+        if not network.decides:
+            return taken, feature_infos(network.hrvit, size, batch)
+        classes, returned = network.num_classes, options.output_format
+        return taken, (output_info(network.built_task, returned, classes, size, batch),)
 
 
 def export_onnx(
@@ -123,7 +121,7 @@ def _draw(
     subject: Subject, folder: Path, options: ExportOptions, batches: Batches, progress: Progress
 ) -> tuple[ModelProto, str]:
     """Return the float32 graph, and why it is not simplified, if it is not."""
-    input_info, output_info = subject.signature(options)
+    input_info, output_infos = subject.signature(options)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         traced = Path(scratch) / "traced.onnx"
         network = Signed(subject.form.network, subject.preparation, options.output_format)
@@ -132,8 +130,9 @@ def _draw(
                 network.eval(),
                 traced,
                 input_info,
-                output_info,
+                output_infos[0],
                 min(options.opset, TRACER_OPSET),
+                others=output_infos[1:],
             )
         trim()
         if not options.simplify:
@@ -153,7 +152,7 @@ def named(path: Path) -> ModelProto:
 
 
 def _describe(subject: Subject, options: ExportOptions, graph: Graph, sha256: str) -> Manifest:
-    input_info, output_info = subject.signature(options)
+    input_info, output_infos = subject.signature(options)
     return Manifest(
         kind=Kind.ONNX,
         sha256=sha256,
@@ -161,7 +160,7 @@ def _describe(subject: Subject, options: ExportOptions, graph: Graph, sha256: st
         precision=options.precision,
         output_format=options.output_format,
         inputs=(_narrow_info(input_info, options),),
-        outputs=(_narrow_info(output_info, options),),
+        outputs=tuple(_narrow_info(info, options) for info in output_infos),
         preparation=subject.preparation,
         versions=graphs.tool_versions(),
         options=plain(options),

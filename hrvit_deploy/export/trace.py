@@ -22,6 +22,8 @@ def trace(
     input_info: TensorInfo,
     output_info: TensorInfo,
     opset: int,
+    *,
+    others: tuple[TensorInfo, ...] = (),
 ) -> None:
     """Write the network's graph, traced once over zeros.
 
@@ -35,12 +37,14 @@ def trace(
         input_info: The input's name and shape.
         output_info: The output's name and shape.
         opset: At most :data:`TRACER_OPSET`.
+        others: Names and shapes of further outputs.
 
     Raises:
         ExportError: PyTorch cannot write the graph.
     """
+    returned = (output_info, *others)
     dynamic = {
-        info.name: {0: BATCH} for info in (input_info, output_info) if info.batch is None
+        info.name: {0: BATCH} for info in (input_info, *returned) if info.batch is None
     } or None
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -53,7 +57,7 @@ def trace(
                 dynamo=False,
                 opset_version=opset,
                 input_names=[input_info.name],
-                output_names=[output_info.name],
+                output_names=[info.name for info in returned],
                 dynamic_axes=dynamic,
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:

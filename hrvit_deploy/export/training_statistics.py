@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hrvit_deploy.artefact import Preparation
+from hrvit_deploy.deploy.sites import backbone_of
 from hrvit_deploy.model.layers import Stem
 from hrvit_deploy.model.network import Network
 from hrvit_deploy.normalisation import written
@@ -84,9 +85,7 @@ def doubt_normalisation(
 
 
 def _stem_of(network: Network) -> Stem:
-    stem = network.get_submodule("backbone.stem")
-    assert isinstance(stem, Stem)
-    return stem
+    return backbone_of(network).stem
 
 
 def _trained(stem: Stem) -> bool:

@@ -35,7 +35,7 @@ def labels_of(
     Raises:
         InputError: The output is neither scores nor labels.
     """
-    if output_format is None:
+    if output_format in (None, OutputFormat.FEATURES):
         raise InputError(
             "the output is neither scores nor labels", "compare it in numbers alone"
         )

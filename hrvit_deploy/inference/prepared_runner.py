@@ -30,6 +30,7 @@ class PreparedRunner:
         input: Name of the input.
         input_dtype: NumPy type of the input, where that is floating.
         output: Name of the output that is read.
+        others: Names of further outputs, where a comparison reads them too: feature maps.
         batch: Images per run at most.
         least_batch: Images per run at least, up to which the last image of a run is
             repeated; 0 fills every run up to ``batch``.
@@ -43,6 +44,7 @@ class PreparedRunner:
     output: str = "logits"
     batch: int = 1
     least_batch: int = 0
+    others: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, manifest: Manifest, runner: Runner) -> Self:
@@ -55,6 +57,9 @@ class PreparedRunner:
             input=input_info.name,
             input_dtype=input_info.dtype,
             output=output_info.name,
+            others=tuple(info.name for info in manifest.outputs[1:])
+            if manifest.output_format is OutputFormat.FEATURES
+            else (),
             batch=input_info.batch or DYNAMIC_BATCH,
         )
 
@@ -65,6 +70,20 @@ class PreparedRunner:
             RunnerError: The runner failed, or returned something else than its sidecar
                 says.
         """
+        for (output,) in self._run(images, (self.output,)):
+            yield output
+
+    def all_outputs(self, images: Sequence[NamedImage]) -> Iterator[tuple[NDArray[Any], ...]]:
+        """Yield all outputs that a comparison reads, for each image as batches of one.
+
+        Raises:
+            RunnerError: As for :meth:`outputs`.
+        """
+        return self._run(images, (self.output, *self.others))
+
+    def _run(
+        self, images: Sequence[NamedImage], names: tuple[str, ...]
+    ) -> Iterator[tuple[NDArray[Any], ...]]:
         for start in range(0, len(images), self.batch):
             group = images[start : start + self.batch]
             size = max(self.least_batch or self.batch, len(group))
@@ -73,10 +92,12 @@ class PreparedRunner:
             ]
             prepared += prepared[-1:] * (size - len(group))
             outputs = self.runner.run({self.input: stack(prepared)})
-            output = outputs.get(self.output)
-            if output is None or not output.ndim or len(output) != size:
-                raise RunnerError(
-                    f"{self.runner.name} returned no {self.output!r} of {size} images",
-                    f"it returned {', '.join(outputs)}; export or build the artefact again",
-                )
-            yield from (output[index : index + 1] for index in range(len(group)))
+            for name in names:
+                output = outputs.get(name)
+                if output is None or not output.ndim or len(output) != size:
+                    raise RunnerError(
+                        f"{self.runner.name} returned no {name!r} of {size} images",
+                        f"it returned {', '.join(outputs)}; export or build the artefact again",
+                    )
+            for index in range(len(group)):
+                yield tuple(outputs[name][index : index + 1] for name in names)

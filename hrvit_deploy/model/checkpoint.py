@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from hrvit_deploy.model.recognize import COUNTER, channels_of, nearest, recogniz
 from hrvit_deploy.model.shown import first, printable
 from hrvit_deploy.model.stored_tensor import is_stored, load_stored
 from hrvit_deploy.model.variants import VARIANTS, Variant
-from hrvit_deploy.model.weight_names import bare_name
+from hrvit_deploy.model.weight_names import HEADS, bare_name
 from hrvit_deploy.model.weights_entry import Choice, choose_entry
 from hrvit_deploy.options import Task
 
@@ -176,6 +176,8 @@ def load_network(
         CheckpointError: Names or shapes do not fit; the message lists the first missing,
             unexpected and misshapen ones.
     """
+    if task is Task.FEATURES:
+        checkpoint, num_classes = _without_head(checkpoint), 0
     classes = classes_in(checkpoint, task) if num_classes is None else num_classes
     _check_head(checkpoint, task)
     expected = build_on_meta(variant, task, classes, in_channels).state_dict()
@@ -190,7 +192,7 @@ def load_network(
     if complaint:
         needed = {name: tensor for name, tensor in tensors.items() if name in names}
         raise CheckpointError(
-            f"{checkpoint.path} does not fit HRViT-{variant.name} to {task} {classes} classes:"
+            f"{checkpoint.path} does not fit HRViT-{variant.name}{_to(task, classes)}:"
             f" {complaint}",
             _suggest(checkpoint, variant, task)
             if compare_shapes(shapes, needed)
@@ -202,6 +204,21 @@ def load_network(
         {names[bare]: tensor for bare, tensor in tensors.items()}, strict=False
     )
     return network
+
+
+def _to(task: Task, classes: int) -> str:
+    return "" if task is Task.FEATURES else f" to {task} {classes} classes"
+
+
+def has_head(checkpoint: Checkpoint) -> bool:
+    """Return whether it holds anything of a head, of HRViT's or of another kind."""
+    return any(name.startswith(HEADS) for name in checkpoint.tensors)
+
+
+def _without_head(checkpoint: Checkpoint) -> Checkpoint:
+    """Return the checkpoint of the backbone alone."""
+    backbone = {n: t for n, t in checkpoint.tensors.items() if not n.startswith(HEADS)}
+    return replace(checkpoint, tensors=backbone)
 
 
 def find_variant(checkpoint: Checkpoint) -> Variant:
@@ -309,9 +326,10 @@ def _suggest(checkpoint: Checkpoint, variant: Variant, task: Task) -> str:
     found = recognize(checkpoint.tensors, (variant,))
     if found is None:
         return "check --variant, --task and --num-classes against how it was trained"
-    heads = [head for head in checkpoint.tasks if head is task] or checkpoint.tasks
+    heads = [head for head in checkpoint.tasks if head is task] or list(checkpoint.tasks)
     if found != variant:
-        return f"it is HRViT-{found.name}: --variant {found.name} --task {heads[0]}"
+        kind = heads[0] if heads else Task.FEATURES
+        return f"it is HRViT-{found.name}: --variant {found.name} --task {kind}"
     if not heads:
         return "it has no head: --task features exports its four feature maps"
     classes = classes_in(checkpoint, heads[0])

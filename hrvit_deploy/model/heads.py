@@ -130,6 +130,14 @@ def upsample(features: Tensor, target: MapSize | int) -> Tensor:
     return F.interpolate(features, size, factor, mode="bilinear", align_corners=False)
 
 
+class HRViTFeatures(HRViT):
+    """The backbone alone: images to its four maps, ``B x C_i x H/2^(i+2) x W/2^(i+2)``."""
+
+    def __init__(self, variant: Variant, in_channels: int = 3) -> None:
+        super().__init__(variant, in_channels)
+        self.apply(init_weights)
+
+
 class HRViTClassifier(HRViT):
     """Backbone and classifier: images to ``B x classes`` logits."""
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hrvit_deploy.errors import UsageError
-from hrvit_deploy.model.heads import HRViTClassifier, HRViTSegmenter
+from hrvit_deploy.model.heads import HRViTClassifier, HRViTFeatures, HRViTSegmenter
 from hrvit_deploy.model.variants import Variant
 from hrvit_deploy.options import ImageSize, Task
 
-Network = HRViTClassifier | HRViTSegmenter
-_CLASSES: dict[Task, type[Network]] = {
+Network = HRViTClassifier | HRViTSegmenter | HRViTFeatures
+_CLASSES: dict[Task, type[HRViTClassifier | HRViTSegmenter]] = {
     Task.CLASSIFY: HRViTClassifier,
     Task.SEGMENT: HRViTSegmenter,
 }
@@ -30,6 +30,8 @@ def build_network(
     Raises:
         UsageError: Fewer than one class or input channel.
     """
+    if task is Task.FEATURES:
+        return HRViTFeatures(variant, in_channels).eval()
     if num_classes < 1 or in_channels < 1:
         raise UsageError(
             f"{num_classes} classes from {in_channels} channels is no network",

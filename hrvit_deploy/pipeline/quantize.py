@@ -23,7 +23,7 @@ from hrvit_deploy.artefact import (
 )
 from hrvit_deploy.errors import ArtefactError, GateError, InputError, UsageError
 from hrvit_deploy.image_source import ImageSource
-from hrvit_deploy.options import CalibrationOptions, Precision, QuantizeOptions
+from hrvit_deploy.options import CalibrationOptions, Precision, QuantizeOptions, Task
 from hrvit_deploy.outputs import workplace
 from hrvit_deploy.pipeline import stages
 from hrvit_deploy.pipeline.mixed_precision import Search, ranking_file
@@ -405,6 +405,9 @@ def quantize_request(
         UsageError: The graph is quantized already, and the request says how to.
     """
     precision = request.options.precision
+    if graph.manifest.network.task is Task.FEATURES:
+        # What eight bits cost is judged by decisions, and feature maps make none.
+        _ = graph.manifest.network.known_task
     if graph.manifest.precision is precision:
         if request.says_how:
             raise UsageError(

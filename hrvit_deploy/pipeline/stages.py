@@ -21,6 +21,7 @@ from hrvit_deploy.options import (
     QUANTIZED,
     BuildOptions,
     ExportOptions,
+    OutputFormat,
     Precision,
     check_output,
 )
@@ -100,7 +101,9 @@ def export(
     rewrites = choose(options.without, options.extra, target=options.target)
     trained = trained.at(options.size)
     described = trained.described
-    check_output(described.known_task, options.output_format, described.num_classes)
+    if not described.decides and options.output_format is OutputFormat.LOGITS:
+        options = replace(options, output_format=OutputFormat.FEATURES)
+    check_output(described.built_task, options.output_format, described.num_classes)
     preparation = Preparation(
         options.size, options.input_format, mean=options.mean, std=options.std
     )

@@ -49,6 +49,7 @@ def _open_in_torch(spec: RunnerSpec) -> Runner:
         reference_network(manifest, options.checkpoint),
         image=manifest.inputs[0].name,
         output=manifest.outputs[0].name,
+        others=tuple(info.name for info in manifest.outputs[1:]),
         device=options.provider.device,
         threads=options.threads,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,15 +32,17 @@ class EagerRunner(Closing):
         *,
         image: str = INPUT,
         output: str = "logits",
+        others: tuple[str, ...] = (),
         device: str = "cpu",
         threads: int | None = None,
     ) -> None:
         """Move the network to the device and put it into evaluation mode.
 
         Args:
-            network: Maps one tensor, the prepared images, to one tensor.
+            network: Maps one tensor, the prepared images, to one tensor or several.
             image: The name of its input.
-            output: The name of its output.
+            output: The name of its output, or of the first.
+            others: The names of its further outputs.
             device: ``cpu`` or ``cuda``.
             threads: Threads on the CPU; None for one per usable physical core.
 
@@ -56,19 +58,17 @@ class EagerRunner(Closing):
                 "install a CUDA build of PyTorch and the driver, or take the CPU",
             )
         self.device = device
-        self._input, self._output = image, output
+        self._input, self._outputs = image, (output, *others)
         self._threads_before = torch.get_num_threads()
         torch.set_num_threads(threads or usable_cores())
-        self._network: Callable[[Tensor], Tensor] | None = self._ready(
-            network.eval().to(device)
-        )
+        self._network: Callable[[Tensor], Any] | None = self._ready(network.eval().to(device))
         self.settings: dict[str, Any] = {
             "threads": torch.get_num_threads(),
             "version": torch.__version__,
             "tf32": bool(torch.backends.cuda.matmul.allow_tf32),
         }
 
-    def _ready(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+    def _ready(self, network: nn.Module) -> Callable[[Tensor], Any]:
         return network
 
     def run(self, inputs: Inputs) -> Outputs:
@@ -84,7 +84,8 @@ class EagerRunner(Closing):
         try:
             # Copying back waits for the device.
             with torch.inference_mode():
-                output = self._network(image.to(self.device)).cpu()
+                output = self._network(image.to(self.device))
+                outputs = [part.cpu() for part in _parts(output)]
         except Exception as error:
             first = str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__
             raise RunnerError(
@@ -92,7 +93,7 @@ class EagerRunner(Closing):
                 f" {first}",
                 "feed images prepared as the artefact's sidecar says",
             ) from error
-        return {self._output: to_array(output)}
+        return {name: to_array(part) for name, part in zip(self._outputs, outputs, strict=True)}
 
     def close(self) -> None:
         """Free the network and restore the number of threads; a second call does nothing."""
@@ -109,9 +110,13 @@ class CompiledRunner(EagerRunner):
 
     name = "compile"
 
-    def _ready(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
-        compiled: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False)
+    def _ready(self, network: nn.Module) -> Callable[[Tensor], Any]:
+        compiled: Callable[[Tensor], Any] = torch.compile(network, dynamic=False)
         return compiled
+
+
+def _parts(output: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    return (output,) if isinstance(output, Tensor) else output
 
 
 def to_tensor(array: Any) -> Tensor:

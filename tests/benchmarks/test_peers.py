@@ -35,7 +35,7 @@ from benchmarks.cpu.worker import open_job
 from hrvit_deploy.artefact import Artefact, plain
 from hrvit_deploy.errors import ExportError, GateError, RunnerError
 from hrvit_deploy.measure.latency.bench import BenchOptions, BenchResult
-from hrvit_deploy.options import ImageSize, Task
+from hrvit_deploy.options import DECIDING, ImageSize, Task
 from hrvit_deploy.progress import SilentProgress
 
 ROOT = Path(__file__).parents[2]
@@ -255,7 +255,7 @@ class Stage:
 
 def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage, out = Stage(monkeypatch), tmp_path / "peers.json"
-    plan = replace(PLAN, tasks=tuple(Task))
+    plan = replace(PLAN, tasks=DECIDING)
     cases = [case.name for case in plan.cases()]
     stage.fails[cases[1]] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
@@ -294,7 +294,7 @@ def test_cases_grow_in_pixels_and_in_images() -> None:
 def test_another_plan_starts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage, out = Stage(monkeypatch), tmp_path / "peers.json"
     stage.fails["tiny-segment-32x32"] = KeyboardInterrupt()
-    plan = replace(PLAN, tasks=tuple(Task))
+    plan = replace(PLAN, tasks=DECIDING)
     with pytest.raises(KeyboardInterrupt):
         peers.run(plan, ("cpu",), out, SilentProgress())
     stage.asked, stage.fails = [], {}

@@ -17,8 +17,9 @@ from hrvit_deploy.deploy.signature import (
     output_info,
 )
 from hrvit_deploy.images import photographs, prepare
+from hrvit_deploy.model.heads import HRViTSegmenter
 from hrvit_deploy.model.network import Network
-from hrvit_deploy.options import ImageSize, InputFormat, OutputFormat, Task
+from hrvit_deploy.options import DECIDING, ImageSize, InputFormat, OutputFormat, Task
 
 SIZE = ImageSize(64, 96)
 FLOAT = Preparation(SIZE)
@@ -50,7 +51,7 @@ def test_normalising_covers_every_pixel_value() -> None:
     assert inside.dtype == np.float32
 
 
-@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize("task", DECIDING)
 def test_uint8_images_get_the_answer_of_normalised_ones(task: Task) -> None:
     pixels = photographs()[1].pixels
     answers = [
@@ -63,7 +64,7 @@ def test_uint8_images_get_the_answer_of_normalised_ones(task: Task) -> None:
     assert distance(*answers) < 2e-5
 
 
-@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize("task", DECIDING)
 def test_logits_are_the_networks_own(task: Task) -> None:
     logits, network = signed(OutputFormat.LOGITS, task)
     assert distance(logits, answer(network, noise(SIZE, 2))) < 1e-6
@@ -88,6 +89,7 @@ def test_a_class_map_is_the_largest_logit_of_each_pixel() -> None:
 def test_quarter_logits_are_those_before_enlarging() -> None:
     quarter, network = signed(OutputFormat.LOGITS_QUARTER, Task.SEGMENT)
     assert quarter.shape == (2, CLASSES, 16, 24)
+    assert isinstance(network, HRViTSegmenter)
     with torch.no_grad():
         assert distance(quarter, network.scores(noise(SIZE, 2))) < 1e-6
 

@@ -13,10 +13,10 @@ from hrvit_deploy.errors import UsageError
 from hrvit_deploy.model.hrvit import HRViT
 from hrvit_deploy.model.network import build_on_meta
 from hrvit_deploy.model.variants import VARIANTS
-from hrvit_deploy.options import ImageSize, Task
+from hrvit_deploy.options import DECIDING, ImageSize, Task
 
 
-@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize("task", DECIDING)
 def test_every_block_comes_with_the_size_of_its_map(task: Task) -> None:
     found = Counter(size for _, size in blocks(tiny(task), ImageSize(64, 160)))
     assert found == {(16, 40): 6, (8, 20): 5, (4, 10): 4, (2, 5): 2}

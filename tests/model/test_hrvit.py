@@ -10,7 +10,7 @@ from support.networks import CLASSES, answer, distance, noise, tiny
 from torch import Tensor
 from torch.nn import functional as F
 
-from hrvit_deploy.model.heads import HRViTSegmenter
+from hrvit_deploy.model.heads import HRViTClassifier, HRViTSegmenter
 from hrvit_deploy.model.hrvit import Fusion
 from hrvit_deploy.model.layers import (
     CrossShapedAttention,
@@ -138,5 +138,6 @@ def test_the_segmenter_enlarges_its_quarter_scores() -> None:
 
 def test_the_classifier_scores_are_its_answer() -> None:
     network, image = tiny(Task.CLASSIFY), noise(ImageSize(64, 96))
+    assert isinstance(network, HRViTClassifier)
     with torch.no_grad():
         assert distance(network.scores(image), network(image)) < 1e-6

@@ -89,7 +89,7 @@ def export(
     with Terminal() as terminal:
         trained = stages.load(spec, terminal)
         if not size:
-            options = replace(options, size=DEFAULT_SIZE[trained.described.known_task])
+            options = replace(options, size=DEFAULT_SIZE[trained.described.built_task])
         artefact = stages.export(
             trained,
             options,

@@ -79,7 +79,7 @@ def run(
         result = run_pipeline(
             trained,
             ExportOptions(
-                size=parse_size(size) if size else DEFAULT_SIZE[trained.described.known_task]
+                size=parse_size(size) if size else DEFAULT_SIZE[trained.described.built_task]
             ),
             BuildOptions(precision, backend),
             BenchOptions(rounds=rounds),

@@ -163,6 +163,8 @@ def describe_network(network: Network) -> str:
     """Return ``HRViT-b1 to segment 150 classes, checkpoint weights``."""
     if network.task is None:
         return f"{network.title}, {network.weights} weights; its outputs decide nothing known"
+    if not network.decides:
+        return f"{network.title} without a head, {network.weights} weights: four feature maps"
     count = network.num_classes or "an unknown number of"
     return f"{network.title} to {network.task} {count} classes, {network.weights} weights"
 

@@ -43,6 +43,7 @@ def embed_cpp(artefact: Artefact, folder: Path) -> Path:
             has no weights, or this package was installed without its C++ sources.
         UsageError: It takes or returns a type that C++ does not read.
     """
+    _ = artefact.manifest.network.known_task
     _check_weights(artefact)
     _check_types(artefact)
     with whole_folder(folder) as staged:

@@ -177,12 +177,13 @@ def labelled_data(
     Raises:
         InputError: It is laid out in no known way, for another task, or has more classes.
     """
+    task = network.known_task
     dataset = find_dataset(data, layout)
-    if dataset.task is not network.known_task:
+    if dataset.task is not task:
         raise InputError(
             f"{data} is laid out as {dataset.layout}, to {dataset.task}, and the network is"
-            f" one to {network.known_task}",
-            f"give labelled data to {network.known_task} with",
+            f" one to {task}",
+            f"give labelled data to {task} with",
         )
     if dataset.task is Task.CLASSIFY:
         names = names_of(network, classes, data)

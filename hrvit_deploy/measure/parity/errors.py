@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -264,6 +265,31 @@ def compare_scores(
         constant_agreement=agreement.constant,
         constant_share=agreement.constant_share,
     )
+
+
+def worst(parities: Mapping[str, Parity]) -> Parity:
+    """Return the comparison of the output that is nearest to its gates, or beyond them most.
+
+    Each output is held against its own deviation: feature maps differ in scale. What any of
+    them missed is in the note, by its name.
+    """
+    if len(parities) == 1:
+        return next(iter(parities.values()))
+    chosen = max(parities.values(), key=_strain)
+    faults = [f"{name}: {parity.note}" for name, parity in parities.items() if parity.note]
+    return replace(
+        chosen,
+        passed=all(parity.passed for parity in parities.values()),
+        note="; ".join(faults),
+    )
+
+
+def _strain(parity: Parity) -> float:
+    """Return the largest error as a share of its gate; infinite for one that failed."""
+    limit = parity.gates.get("max_abs", 0.0)
+    if not parity.passed or not limit:
+        return math.inf
+    return parity.max_abs / limit
 
 
 def compare_labels(agreement: Agreement, gates: Gates, reference: str, images: int) -> Parity:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -14,7 +14,13 @@ from hrvit_deploy.errors import InputError
 from hrvit_deploy.images import NamedImage, is_plain
 from hrvit_deploy.inference.labels import labels_of
 from hrvit_deploy.inference.prepared_runner import PreparedRunner
-from hrvit_deploy.measure.parity.errors import Agreement, Errors, compare_labels, compare_scores
+from hrvit_deploy.measure.parity.errors import (
+    Agreement,
+    Errors,
+    compare_labels,
+    compare_scores,
+    worst,
+)
 from hrvit_deploy.measure.parity.gates import Gates
 from hrvit_deploy.options import OutputFormat
 from hrvit_deploy.progress import Progress, track
@@ -56,7 +62,8 @@ def verify(
             f" {reference.runner.name} of {reference.preparation.size}",
             "compare artefacts of one size",
         )
-    errors, agreement = Errors(), Agreement()
+    names = (candidate.output, *candidate.others)
+    errors, agreement = {name: Errors() for name in names}, Agreement()
     subtract = _can_subtract(candidate, reference)
     followed = track(progress, f"Verifying against {reference.runner.name}", images, total)
     count, plain = 0, 0
@@ -64,11 +71,16 @@ def verify(
         count += len(group)
         plain += sum(is_plain(image.pixels) for image in group)
         trim()
-        _compare(candidate, reference, group, errors if subtract else None, agreement)
+        _compare(candidate, reference, group, errors if subtract else {}, agreement)
     if not count:
         raise InputError("there is no image to compare on", "give a folder with --images DIR")
     if subtract:
-        parity = compare_scores(errors, agreement, gates, reference.runner.name, count)
+        parity = worst(
+            {
+                name: compare_scores(found, agreement, gates, reference.runner.name, count)
+                for name, found in errors.items()
+            }
+        )
     else:
         parity = compare_labels(agreement, gates, reference.runner.name, count)
     if plain < count or not parity.passed:
@@ -81,7 +93,7 @@ def _compare(
     candidate: PreparedRunner,
     reference: PreparedRunner,
     images: Sequence[NamedImage],
-    errors: Errors | None,
+    errors: Mapping[str, Errors],
     agreement: Agreement,
 ) -> None:
     """Run one batch of images through both.
@@ -89,12 +101,19 @@ def _compare(
     What outputs large images fill is gone before the next batch. The reference goes first:
     eager PyTorch needs the most memory while it runs, and holds nothing of it afterwards.
     """
-    pairs = zip(reference.outputs(images), candidate.outputs(images), strict=True)
+    pairs = zip(reference.all_outputs(images), candidate.all_outputs(images), strict=True)
     for image, (theirs, ours) in zip(images, pairs, strict=True):
-        if errors is not None:
-            errors.add(image.name, ours, theirs)
-        if None not in (candidate.output_format, reference.output_format):
-            agreement.add(_labels(candidate, ours), _labels(reference, theirs))
+        if errors:
+            for found, our, their in zip(errors.values(), ours, theirs, strict=True):
+                found.add(image.name, our, their)
+        if not _decides_nothing(candidate, reference):
+            agreement.add(_labels(candidate, ours[0]), _labels(reference, theirs[0]))
+
+
+def _decides_nothing(*prepared: PreparedRunner) -> bool:
+    """Return whether there is nothing to compare but numbers."""
+    formats = {each.output_format for each in prepared}
+    return None in formats or formats == {OutputFormat.FEATURES}
 
 
 def _can_subtract(candidate: PreparedRunner, reference: PreparedRunner) -> bool:

@@ -117,6 +117,8 @@ def warn_of_one_class(artefact: Artefact, pictures: PictureSet, progress: Progre
     Ranges of such images say little of the others, and agreement on them says nothing.
     """
     manifest = artefact.manifest
+    if not manifest.network.decides:
+        return
     decided: set[int] = set()
     with tempfile.TemporaryDirectory(prefix="hrvit-deploy-") as folder:
         path = Path(folder) / "decided.onnx"

@@ -12,10 +12,10 @@ from hrvit_deploy.deploy.rewrites.convolve_ffn import ConvolvedFFN, convolution
 from hrvit_deploy.deploy.rewrites.merge_depthwise import merged
 from hrvit_deploy.model.layers import MapSize, MixCFN, MixedConv
 from hrvit_deploy.model.network import set_random_weights
-from hrvit_deploy.options import Task
+from hrvit_deploy.options import DECIDING, Task
 
 
-@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize("task", DECIDING)
 @pytest.mark.parametrize("other", [(), ("merge-depthwise",)])
 def test_is_exact(task: Task, other: tuple[str, ...]) -> None:
     form = formed(task, SIZES["both padded"], "convolve-ffn", *other)

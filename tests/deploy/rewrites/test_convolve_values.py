@@ -8,10 +8,10 @@ from support.networks import SIZES, distance
 from support.rewriting import BLOCKS, TOLERANCE, error_of, formed, modules_of
 
 from hrvit_deploy.deploy.rewrites.static_stripes import StaticAttention
-from hrvit_deploy.options import Task
+from hrvit_deploy.options import DECIDING, Task
 
 
-@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize("task", DECIDING)
 def test_is_exact(task: Task) -> None:
     form = formed(task, SIZES["both padded"], "static-stripes", "convolve-values")
     assert form.changes["convolve-values"] == BLOCKS

@@ -10,10 +10,10 @@ from support.rewriting import BLOCKS, TOLERANCE, error_of, formed, modules_of, o
 from hrvit_deploy.deploy.rewrites.dense_shortcut import DenseShortcut
 from hrvit_deploy.model.layers import DiversityShortcut
 from hrvit_deploy.model.network import set_random_weights
-from hrvit_deploy.options import Task
+from hrvit_deploy.options import DECIDING, Task
 
 
-@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize("task", DECIDING)
 def test_is_exact(task: Task) -> None:
     form = formed(task, SIZES["both padded"], "dense-shortcut")
     assert form.changes == {"dense-shortcut": BLOCKS}

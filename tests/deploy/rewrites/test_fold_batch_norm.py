@@ -11,19 +11,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from hrvit_deploy.deploy.rewrites.fold_batch_norm import apply, fold
 from hrvit_deploy.model.network import set_random_weights
-from hrvit_deploy.options import ImageSize, Task
+from hrvit_deploy.options import DECIDING, ImageSize, Task
 
 SIZE = SIZES["both padded"]
 # Every BatchNorm of the tiny variant.
 PLACES = {Task.CLASSIFY: 90, Task.SEGMENT: 71}
 
 
-@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize("task", DECIDING)
 def test_is_exact(task: Task) -> None:
     assert error_of(formed(task, SIZE, "fold-batch-norm"), task) < TOLERANCE
 
 
-@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize("task", DECIDING)
 def test_leaves_no_norm(task: Task) -> None:
     form = formed(task, SIZE, "fold-batch-norm")
     before = formed(task, SIZE)
@@ -32,7 +32,7 @@ def test_leaves_no_norm(task: Task) -> None:
     assert not modules_of(form.network, _BatchNorm)
 
 
-@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize("task", DECIDING)
 def test_folds_into_what_other_rewrites_leave(task: Task) -> None:
     other = ("fold-scale", "static-maps", "static-stripes", "dense-shortcut")
     form = formed(task, SIZE, "fold-batch-norm", "low-resolution-decoder", *other)

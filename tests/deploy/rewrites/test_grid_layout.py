@@ -10,10 +10,10 @@ from torch import nn
 
 from hrvit_deploy.deploy.rewrites.grid_layout import GridPatchEmbed, grid_to_map
 from hrvit_deploy.model.layers import MapSize, PatchEmbed, tokens_to_map
-from hrvit_deploy.options import Task
+from hrvit_deploy.options import DECIDING, Task
 
 
-@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize("task", DECIDING)
 def test_is_exact(task: Task) -> None:
     form = formed(task, SIZES["both padded"], "grid-layout")
     assert form.changes == {"grid-layout": len(modules_of(form.network, GridPatchEmbed))}

@@ -11,7 +11,7 @@ from hrvit_deploy.deploy.rewrites.static_stripes import StaticAttention
 from hrvit_deploy.deploy.stripes import Stripes
 from hrvit_deploy.model.layers import CrossShapedAttention, MapSize
 from hrvit_deploy.model.network import set_random_weights
-from hrvit_deploy.options import Task
+from hrvit_deploy.options import DECIDING, Task
 
 # Padded stripes of the tiny variant: of 4 blocks at 1/16 and 2 at 1/32, per direction.
 PLACES = {
@@ -24,7 +24,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize("task", DECIDING)
 def test_is_exact(task: Task, size: str) -> None:
     form = formed(task, SIZES[size], "static-stripes", "ragged-stripes")
     assert form.changes["ragged-stripes"] == PLACES[size]

@@ -7,14 +7,14 @@ from support.networks import SIZES, noise
 from support.rewriting import BLOCKS, TOLERANCE, error_of, formed, modules_of, traced
 
 from hrvit_deploy.deploy.rewrites.static_stripes import StaticAttention
-from hrvit_deploy.options import Task
+from hrvit_deploy.options import DECIDING, Task
 
 APART = ("static-stripes", "separate-projections")
 FURTHER = (*APART, "separate-queries")
 
 
 @pytest.mark.parametrize("names", [APART, FURTHER])
-@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize("task", DECIDING)
 def test_is_exact(task: Task, names: tuple[str, ...]) -> None:
     form = formed(task, SIZES["both padded"], *names)
     assert form.changes == dict.fromkeys(names, BLOCKS)
