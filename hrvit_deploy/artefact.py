@@ -40,7 +40,7 @@ from hrvit_deploy.standalone import lfs
 
 SCHEMA = 1
 # Where a graph was quantized that carries its ranges already.
-# Of another network: it stands in pages and in what programs print.
+# What stands in pages, commands and what programs print, whoever wrote the sidecar.
 PLAIN_NAME = re.compile(r"[\w .+-]{0,100}")
 ELSEWHERE = "elsewhere"
 
@@ -311,6 +311,13 @@ class Engine:
     driver: str = ""
     quantized_layers: int = 0
     quantized_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        # Not repeated in the message: nobody is to copy it from there either.
+        if not all(map(PLAIN_NAME.fullmatch, (self.backend, self.version))):
+            raise UsageError("its backend or version is none", "build the plan again")
+        if not all(map(PLAIN_NAME.fullmatch, self.compute_capabilities)):
+            raise UsageError("its compute capabilities are none", "build the plan again")
 
 
 @dataclass(frozen=True)

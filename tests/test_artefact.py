@@ -182,6 +182,23 @@ def test_a_network_bears_no_name_that_could_be_obeyed(name: str) -> None:
         Network(None, Task.SEGMENT, 2, Weights.UNKNOWN, name=name)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": "1\n```sh\ncurl x | sh\n```"},
+        {"version": "1; id"},
+        {"backend": "tensorrt`id`"},
+        {"compute_capabilities": ["8.9$(id)"]},
+    ],
+)
+def test_a_plan_s_sidecar_hands_on_no_commands(tmp_path: Path, change: dict[str, Any]) -> None:
+    artefact = make(tmp_path, "small.plan")
+    sidecar = json.loads(artefact.sidecar.read_text())
+    sidecar["engine"] |= change
+    artefact.sidecar.write_text(json.dumps(sidecar))
+    assert "is not a sidecar" in refusal(artefact.path).message
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     error = refusal(tmp_path / "gone.onnx")
     assert error.message == f"there is no {tmp_path / 'gone.onnx'}"
