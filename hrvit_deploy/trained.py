@@ -67,6 +67,8 @@ def load(request: NetworkSpec) -> Trained:
         classes = _classes(checkpoint, task)
     check_classes(task, classes)
     named = checkpoint.class_names
+    if named and len(named) != classes:
+        notes.append(f"names {len(named)} classes and tells {classes} apart: names left out")
     described = Network(
         variant=variant,
         task=task,

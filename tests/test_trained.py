@@ -202,8 +202,11 @@ def test_class_names_are_kept_where_there_is_one_a_class(tmp_path: Path, count: 
     names = tuple(f"class {index}" for index in range(count))
     state = tiny(Task.SEGMENT).state_dict()
     torch.save({"state_dict": state, "meta": {"CLASSES": names}}, path)
-    described = load(NetworkSpec(TINY, checkpoint=path)).described
-    assert described.class_names == (names if count == CLASSES else ())
+    trained = load(NetworkSpec(TINY, checkpoint=path))
+    fit = count == CLASSES
+    assert trained.described.class_names == (names if fit else ())
+    told = f"names {count} classes and tells {CLASSES} apart: names left out"
+    assert trained.notes == (() if fit else (told,))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -17,6 +17,8 @@ from hrvit_deploy.errors import ArtefactError, ExportError
 # Domains of operators that onnxruntime carries; none of them is loaded from a file.
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 MICROSOFT = "com.microsoft"
+# Convolutions whose weights lie in blocks as wide as the registers of one CPU.
+BLOCKED = "com.microsoft.nchwc"
 # Nothing bounds how long these run.
 LOOPS = frozenset({"Loop", "Scan", "SequenceMap"})
 # The largest tensor that a graph may hold or make for one batch, in bytes: a hostile shape
@@ -60,6 +62,7 @@ def _check(path: Path, model: ModelProto) -> None:
                 f"{path} has a {node.op_type}, and how long it runs nobody can tell",
                 "export the network without loops, for one size",
             )
+    _check_age(path, model)
     _check_domains(path, model)
     _check_external(path, model)
     _check_sizes(path, model)
@@ -128,9 +131,32 @@ def tensors_of(model: ModelProto) -> Iterator[TensorProto]:
             yield from attribute.tensors
 
 
+def _check_age(path: Path, model: ModelProto) -> None:
+    """Refuse a graph of a later version of ONNX than this onnx reads."""
+    ages = (
+        ("IR version", model.ir_version, onnx.IR_VERSION),
+        ("opset", graphs.opset_of(model), graphs.NEWEST_OPSET),
+    )
+    for what, stored, newest in ages:
+        if stored > newest:
+            raise ArtefactError(
+                f"{path} is of {what} {stored}, and onnx {onnx.__version__} reads up to"
+                f" {newest}",
+                "update onnx, or write the graph again in an older opset; 20 serves every"
+                " runtime here",
+            )
+
+
 def _check_domains(path: Path, model: ModelProto) -> None:
     own = {function.domain for function in model.functions}
     for node in nodes_of(model):
+        if node.domain == BLOCKED:
+            raise ArtefactError(
+                f"{path} was optimized by onnxruntime for the CPU it was written on, and"
+                " fails on others",
+                "write it with ORT_ENABLE_EXTENDED in place of ORT_ENABLE_ALL, or give the"
+                " graph it was made from",
+            )
         known = node.domain in DOMAINS or node.domain.startswith(MICROSOFT)
         if not known and node.domain not in own:
             raise ArtefactError(

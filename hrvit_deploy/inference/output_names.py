@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from hrvit_deploy.errors import InputError
 from hrvit_deploy.image_files import list_images
 from hrvit_deploy.standalone.names import unused_name
 
@@ -31,7 +32,7 @@ def name_outputs(images: Sequence[Path], folder: Path) -> list[Picture]:
         folder: Where predictions go; what lies in it is none of the images.
 
     Raises:
-        InputError: A folder holds no image.
+        InputError: A folder holds no image, or none that lies elsewhere than predictions.
     """
     pairs = [pair for path in images for pair in _expand(path, folder)]
     stems = Counter(_stem(relative) for _, relative in pairs)
@@ -49,9 +50,15 @@ def _expand(source: Path, folder: Path) -> Iterator[tuple[Path, Path]]:
         yield source, Path(source.name)
         return
     out = folder.resolve()
-    for path in list_images(source):
-        if not path.resolve().is_relative_to(out):
-            yield path, path.relative_to(source)
+    listed = list_images(source)
+    images = [path for path in listed if not path.resolve().is_relative_to(out)]
+    if listed and not images:
+        raise InputError(
+            f"all images in {source} lie in {folder}, where predictions go",
+            "write these elsewhere with --out",
+        )
+    for path in images:
+        yield path, path.relative_to(source)
 
 
 def _stem(relative: Path) -> str:

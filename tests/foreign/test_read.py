@@ -151,3 +151,33 @@ def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
 def test_another_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"no \.onnx"):
         read_graph(tmp_path / "net.pt")
+
+
+def blocked(model: ModelProto) -> None:
+    model.graph.node[0].domain = "com.microsoft.nchwc"
+
+
+def later_ir(model: ModelProto) -> None:
+    model.ir_version = onnx.IR_VERSION + 1
+
+
+def later_opset(model: ModelProto) -> None:
+    model.opset_import[0].version = onnx.defs.onnx_opset_version() + 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "hint"),
+    [
+        (blocked, "optimized by onnxruntime for the CPU it was written on", "EXTENDED"),
+        (later_ir, r"is of IR version \d+, and onnx .* reads up to", "update onnx"),
+        (later_opset, r"is of opset \d+, and onnx .* reads up to", "update onnx"),
+    ],
+)
+def test_graphs_for_another_machine_or_time_are_refused(
+    tmp_path: Path, change: Callable[[ModelProto], None], message: str, hint: str
+) -> None:
+    model = foreign()
+    change(model)
+    with pytest.raises(ArtefactError, match=message) as caught:
+        read_graph(save(tmp_path, model))
+    assert hint in caught.value.hint

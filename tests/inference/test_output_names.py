@@ -44,6 +44,15 @@ def test_earlier_answers_are_no_images(tmp_path: Path) -> None:
     assert names(tmp_path, out=tmp_path / "out") == ["a"]
 
 
+def test_predictions_into_the_folder_of_the_images_are_refused(tmp_path: Path) -> None:
+    images(tmp_path / "in", "a.png")
+    for out in (tmp_path / "in", tmp_path):
+        with pytest.raises(InputError, match=r"in lie in .*, where predictions go") as caught:
+            names(tmp_path / "in", out=out)
+        assert "--out" in caught.value.hint
+    assert names(tmp_path / "in" / "a.png", out=tmp_path / "in") == ["a"]
+
+
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no image in"):
         names(tmp_path)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import mmap
+import os
+import shutil
+import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, BoundedSemaphore
@@ -12,8 +17,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from hrvit_deploy.errors import MissingDependency, RunnerError, UsageError
 from hrvit_deploy.runners import onnxruntime_
@@ -21,6 +27,7 @@ from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner
 from hrvit_deploy.runners.spec import Provider
 
 Shape = list[int | str]
+APP = Path(onnxruntime_.__file__).parents[1] / "embed" / "python" / "app"
 
 
 def save_graph(
@@ -28,12 +35,14 @@ def save_graph(
     nodes: list[onnx.NodeProto],
     image: tuple[int, Shape],
     logits: tuple[int, Shape],
+    constants: Sequence[TensorProto] = (),
 ) -> Path:
     graph = helper.make_graph(
         nodes,
         "graph",
         [helper.make_tensor_value_info("image", *image)],
         [helper.make_tensor_value_info("logits", *logits)],
+        constants,
     )
     opset = helper.make_opsetid("", 20)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=10)
@@ -298,3 +307,65 @@ def resident() -> int:
     """Bytes of this process that are in memory."""
     pages = Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]
     return int(pages) * mmap.PAGESIZE
+
+
+# 127 times 127, 64 times: in pairs that is more than 16 bits hold.
+PRODUCT, TERMS = 127 * 127 * 64, 64
+
+
+def eight_bits(folder: Path) -> Path:
+    """``logits = image @ weight``, both in int8 and all values the largest."""
+    scale = numpy_helper.from_array(np.array(1, np.float32), "scale")
+    zero = numpy_helper.from_array(np.array(0, np.int8), "zero")
+    weight = numpy_helper.from_array(np.full((TERMS, TERMS), 127, np.int8), "weight")
+    quantized = ["scale", "zero"]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["image", *quantized], ["stored"]),
+        helper.make_node("DequantizeLinear", ["stored", *quantized], ["read"]),
+        helper.make_node("DequantizeLinear", ["weight", *quantized], ["factor"]),
+        helper.make_node("MatMul", ["read", "factor"], ["logits"]),
+    ]
+    shape: tuple[int, Shape] = (TensorProto.FLOAT, [1, TERMS])
+    return save_graph(folder, nodes, shape, shape, [scale, zero, weight])
+
+
+def test_products_in_eight_bits_are_exact_on_any_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = []
+    options = onnxruntime.SessionOptions
+
+    class Watched(options):  # type: ignore[misc, valid-type]
+        def add_session_config_entry(self, key: str, value: str) -> None:
+            entries.append((key, value))
+            super().add_session_config_entry(key, value)
+
+    monkeypatch.setattr(onnxruntime, "SessionOptions", Watched)
+    path = eight_bits(tmp_path)
+    with OnnxRuntimeRunner(path) as runner:
+        answer = runner.run({"image": np.full((1, TERMS), 127, np.float32)})
+    assert (answer["logits"] == PRODUCT).all()
+    app = (APP / "running.py").read_text(encoding="utf-8")
+    assert entries == [onnxruntime_.EXACT_PRODUCTS]
+    assert "add_session_config_entry({}, {})".format(*map(json.dumps, entries[0])) in app
+
+
+@pytest.mark.skipif(not shutil.which("qemu-x86_64"), reason="needs Debian's qemu-user")
+def test_products_in_eight_bits_are_exact_without_vnni(tmp_path: Path) -> None:
+    path = eight_bits(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; import numpy as np\n"
+        "from hrvit_deploy.runners.onnxruntime_ import OnnxRuntimeRunner\n"
+        "runner = OnnxRuntimeRunner(Path(sys.argv[1]), threads=1)\n"
+        f"image = np.full((1, {TERMS}), 127, np.float32)\n"
+        "print(sorted(set(runner.run({'image': image})['logits'].ravel().tolist())))\n"
+    )
+    python = str(Path(sys.executable).resolve())
+    ran = subprocess.run(
+        ["qemu-x86_64", "-cpu", "Haswell", python, "-c", code, str(path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.strip() == str([float(PRODUCT)])

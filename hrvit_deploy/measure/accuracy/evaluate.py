@@ -29,7 +29,7 @@ from hrvit_deploy.inference.postprocess import label_maps, probabilities
 from hrvit_deploy.inference.prepared_runner import PreparedRunner
 from hrvit_deploy.measure.accuracy.class_folders import match_folders
 from hrvit_deploy.measure.accuracy.confusion import ConfusionMatrix
-from hrvit_deploy.measure.accuracy.label_counting import doubt_counting
+from hrvit_deploy.measure.accuracy.label_counting import doubt_counting, doubt_one_class
 from hrvit_deploy.measure.accuracy.resume import ResumeFile, RunningCounts, key_of
 from hrvit_deploy.options import ImageSize, Precision, Task
 from hrvit_deploy.progress import Progress
@@ -237,7 +237,8 @@ def evaluate(
     if not counts.confusion.total:
         raise InputError(
             f"none of the {counts.images} images has a labelled pixel",
-            "check --layout, --labels-from and --ignore-index",
+            "check --layout, --labels-from and --ignore-index; 255 counts as unlabelled, so a"
+            " class drawn as 255 needs its own number",
         )
     resume_file.remove()
     if counts.turned and dataset.task is Task.SEGMENT:
@@ -248,7 +249,10 @@ def evaluate(
             f" {prepared.preparation.size}; --fit pad keeps their shape, as does --fit slide"
         )
     evaluation = _evaluation(prepared, dataset, classes, counts)
-    return replace(evaluation, doubt=doubt_counting(counts.confusion, counts.unlabelled, first))
+    doubt = doubt_counting(counts.confusion, counts.unlabelled, first)
+    if doubt is None and dataset.task is Task.SEGMENT:
+        doubt = doubt_one_class(counts.confusion)
+    return replace(evaluation, doubt=doubt)
 
 
 def _tell_turned(

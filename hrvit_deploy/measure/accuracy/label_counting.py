@@ -1,4 +1,4 @@
-"""Whether labels are counted from 0 or from 1, seen in how they fit the answers.
+"""Whether labels mean what they are read as: counted from 0 or from 1, seen in their fit.
 
 Many sets write their first class as 1 and leave 0 unlabelled, which trainers call
 ``reduce_zero_label``; others write it as 0. Read the wrong way, every class is taken for its
@@ -38,6 +38,21 @@ def doubt_counting(
     return (
         f"with labels counted from {labels_from} the mIoU is {ours:.4f}, and counted from"
         f" {better} it is {theirs:.4f}: give --labels-from {better}"
+    )
+
+
+def doubt_one_class(confusion: ConfusionMatrix) -> str | None:
+    """Describe labels of one class alone, which any answer of that class meets; or None.
+
+    Masks with the object as 255 end so: its pixels are read as unlabelled.
+    """
+    labelled = np.flatnonzero(confusion.counts.sum(axis=1) + confusion.undecided)
+    if len(labelled) != 1 or len(confusion.counts) == 1:
+        return None
+    return (
+        f"all labels are of one class, number {labelled[0]} from 0 on, so the figures tell"
+        " nothing: 255 counts as unlabelled; if it stands for a class, write that class's"
+        " number instead"
     )
 
 

@@ -135,3 +135,17 @@ def test_commands_take_the_counting_and_tell_the_doubt(
     assert "--data" in refused.err
     for command in ("quantize", "sensitivity"):
         assert "no labels to count" in run(command, str(graph), "--labels-from", "0").err
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_masks_of_0_and_255_are_doubted(tmp_path: Path, first: int) -> None:
+    folder = counted(tmp_path, ADE20K, first, [0, 1])
+    (path,) = folder.rglob("annotations/**/a.png")
+    truth = labelled.truth(0, *SIZE, [0, 1])
+    labelled.save(path, np.where(truth == 1, np.uint8(255), np.uint8(first)))
+    doubt = judged(folder, first).doubt
+    assert doubt is not None
+    assert "all labels are of one class, number 0" in doubt
+    assert "write that class's number instead" in doubt
+    labelled.save(path, truth + np.uint8(first))
+    assert judged(folder, first).doubt is None

@@ -16,6 +16,8 @@ class Runtime:
         """Open a graph."""
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        # Where a CPU without VNNI would overflow in 8-bit products, take exact kernels.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         if sidecar["precision"] == "fp8":
             # It moves an FP8 DequantizeLinear past a Transpose that takes no FP8.
             off = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
