@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from hrvit_deploy.model.checkpoint import (
     read_checkpoint,
 )
 from hrvit_deploy.model.checkpoint_file import parts_of
+from hrvit_deploy.model.recorded import Recorded
 from hrvit_deploy.model.variants import VARIANTS, NetworkSpec
 from hrvit_deploy.options import DEFAULT_CLASSES, ImageSize, Task, check_classes
 
@@ -33,12 +34,14 @@ class Trained:
 
     Attributes:
         notes: What its checkpoint was read with, a line each.
+        recorded: What its checkpoint says of the images it was trained on.
     """
 
     network: torch_network.Network
     described: Network
     sources: tuple[Source, ...] = ()
     notes: tuple[str, ...] = ()
+    recorded: Recorded = field(default_factory=Recorded)
 
     def at(self, size: ImageSize) -> Trained:
         """Return the same, with its costs at that size in its description."""
@@ -81,7 +84,7 @@ def load(request: NetworkSpec) -> Trained:
         checkpoint, variant, task, classes, ignore_unexpected=request.ignore_unexpected
     )
     source = Source(CHECKPOINT, str(request.checkpoint), hash_of(request.checkpoint))
-    return Trained(network, described, (source,), tuple(notes))
+    return Trained(network, described, (source,), tuple(notes), checkpoint.recorded)
 
 
 def hash_of(checkpoint: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from hrvit_deploy.model.inert_pickle import PickleError
 from hrvit_deploy.model.known_heads import foreign_head
 from hrvit_deploy.model.network import Network, build_network, build_on_meta
 from hrvit_deploy.model.recognize import COUNTER, channels_of, nearest, recognize
+from hrvit_deploy.model.recorded import Recorded, read_recorded
 from hrvit_deploy.model.shown import first, printable
 from hrvit_deploy.model.stored_tensor import is_stored, load_stored
 from hrvit_deploy.model.variants import VARIANTS, Variant
@@ -48,6 +49,7 @@ class Checkpoint:
         class_names: In the order of the scores; empty where the file names none.
         notes: What was chosen, left out and taken off, a line each.
         others: Entries that hold an HRViT, too.
+        recorded: What it says of its training images.
     """
 
     path: Path
@@ -56,6 +58,7 @@ class Checkpoint:
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    recorded: Recorded = field(default_factory=Recorded)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -101,6 +104,7 @@ def take_weights(loaded: Any, choice: Choice, path: Path) -> Checkpoint:
         _class_names(loaded, path),
         tuple(_notes(choice)),
         choice.others,
+        read_recorded(loaded, path),
     )
 
 

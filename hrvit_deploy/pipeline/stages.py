@@ -124,7 +124,9 @@ def export(
 def doubts(
     trained: Trained | None, preparation: Preparation, batches: Sequence[NDArray[Any]]
 ) -> list[str]:
-    """Describe what is odd about a normalisation, by its numbers or by the weights.
+    """Describe what is odd about a normalisation: by its numbers, the checkpoint, the weights.
+
+    What the checkpoint records is believed, and nothing else doubted then.
 
     Args:
         trained: The network; None where there is only a graph.
@@ -133,11 +135,14 @@ def doubts(
     """
     from hrvit_deploy.export.training_statistics import doubt_normalisation
 
-    odd = doubts_about(preparation.mean, preparation.std)
-    known = trained is not None and trained.described.weights is Weights.CHECKPOINT
-    if not odd and trained is not None and known:
-        odd.append(doubt_normalisation(trained.network, preparation, batches))
-    return [doubt for doubt in odd if doubt]
+    given = (preparation.mean, preparation.std)
+    odd = doubts_about(*given)
+    if trained is None or trained.described.weights is not Weights.CHECKPOINT:
+        return odd
+    if trained.recorded.mean:
+        doubt = trained.recorded.doubt(*given)
+        return [*odd, doubt] if doubt else []
+    return odd or [*filter(None, [doubt_normalisation(trained.network, preparation, batches)])]
 
 
 def cast(
