@@ -11,6 +11,7 @@ from support.networks import TINY
 from hrvit_deploy.artefact import Preparation
 from hrvit_deploy.export.training_statistics import doubt_normalisation
 from hrvit_deploy.image_source import ImageSource
+from hrvit_deploy.model.layers import Stem
 from hrvit_deploy.model.network import Network, build_network, set_random_weights
 from hrvit_deploy.model.variants import VARIANTS, NetworkSpec, Variant
 from hrvit_deploy.options import IMAGENET_MEAN, IMAGENET_STD, ImageSize, InputFormat, Task
@@ -70,6 +71,17 @@ def test_what_no_usual_normalisation_explains_is_doubted_without_one() -> None:
     assert doubt(network, Preparation(ImageSize(96, 96))).endswith(
         "check the training's --mean and --std"
     )
+
+
+@pytest.mark.parametrize("task", Task)
+def test_the_first_layer_is_looked_at_whatever_the_task(task: Task) -> None:
+    network = build_network(TINY, task, 5)
+    set_random_weights(network, 0)
+    (stem,) = (module for module in network.modules() if isinstance(module, Stem))
+    mean = stem.bn1.running_mean
+    assert mean is not None
+    mean.fill_(1000.0)
+    assert doubt(network, Preparation(ImageSize(96, 96)))
 
 
 def test_a_network_that_was_never_trained_remembers_nothing() -> None:
