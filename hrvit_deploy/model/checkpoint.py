@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,13 +13,13 @@ from torch import Tensor
 
 from hrvit_deploy.errors import CheckpointError
 from hrvit_deploy.model.checkpoint_file import damaged, read_file, read_metadata
-from hrvit_deploy.model.inert_pickle import PickleError
 from hrvit_deploy.model.known_heads import foreign_head
 from hrvit_deploy.model.network import Network, build_network, build_on_meta
 from hrvit_deploy.model.recognize import COUNTER, channels_of, nearest, recognize
 from hrvit_deploy.model.recorded import Recorded, read_recorded
 from hrvit_deploy.model.shown import first, printable
 from hrvit_deploy.model.stored_tensor import is_stored, load_stored
+from hrvit_deploy.model.torch_file import BROKEN
 from hrvit_deploy.model.variants import VARIANTS, Variant
 from hrvit_deploy.model.weight_names import HEADS, bare_name
 from hrvit_deploy.model.weights_entry import Choice, choose_entry
@@ -114,7 +113,7 @@ def _load(value: Any, name: str, path: Path) -> Tensor:
         raise _strange(path, [name])
     try:
         tensor = load_stored(value)
-    except (PickleError, zlib.error, OSError, ValueError, RuntimeError) as error:
+    except BROKEN as error:
         raise damaged(path, error) from error
     return tensor.float() if tensor.is_floating_point() else tensor
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from hrvit_deploy.model.inert_pickle import HarmfulPickle, PickleError, unpickle
 from hrvit_deploy.model.sharded import SAFETENSORS, find_index, hint_for_folder, shards_of
 from hrvit_deploy.model.shown import printable
 from hrvit_deploy.model.torch_file import (
+    BROKEN,
     LEGACY,
     ZIP,
     ScriptFile,
@@ -129,17 +129,7 @@ def _read_pickle(path: Path, head: bytes) -> Any:
         raise CheckpointError(
             f"{path} is a TorchScript program, not a state dict", SAVE
         ) from error
-    except (
-        PickleError,
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        MemoryError,
-        NotImplementedError,
-        OSError,
-        RuntimeError,
-        ValueError,
-    ) as error:
+    except BROKEN as error:
         raise damaged(path, error) from error
     if _is_pickle(path):
         raise CheckpointError(

@@ -28,6 +28,13 @@ MOST_EXPANSION = 4
 SMALLEST_BOUND = 1 << 20
 
 
+# What broken archives and pickles raise when they are read.
+BROKEN = (
+    *(PickleError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, MemoryError),
+    *(NotImplementedError, OSError, RuntimeError, ValueError),
+)
+
+
 class TruncatedFile(PickleError):
     """A file that is shorter than it says."""
 

@@ -94,7 +94,8 @@ def states_in(loaded: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
         keys, value = waiting.popleft()
         flat = module_state(value)
         if flat is not None:
-            yield SEPARATOR.join(keys), flat
+            if flat:
+                yield SEPARATOR.join(keys), flat
             continue
         children = _children(value)
         state = {

@@ -287,3 +287,20 @@ def test_what_holds_itself_is_walked_once(tmp_path: Path) -> None:
     held: dict[str, Any] = {"state_dict": state_of(), "epoch": 1}
     held["trainer"] = {"checkpoint": {f"copy{index}": held for index in range(40)}}
     assert read(tmp_path, held, "state_dict").key == "state_dict"
+
+
+def test_a_module_without_weights_is_no_entry(tmp_path: Path) -> None:
+    error = refusal(tmp_path, {"activation": nn.ReLU(), "epoch": 3})
+    assert error.message.endswith("holds no weights")
+    assert_reads(read(tmp_path, {"activation": nn.ReLU(), "net": state_of()}))
+
+
+def test_a_record_that_lies_beyond_the_file_is_damage(tmp_path: Path) -> None:
+    torch.save(state_of(), tmp_path / "weights.pth")
+    content = bytearray((tmp_path / "weights.pth").read_bytes())
+    # The place of a record as the directory of the archive states it.
+    entry = content.rfind(b"PK\x01\x02", 0, content.rfind(b"data/1"))
+    content[entry + 42 : entry + 46] = (len(content) + 7).to_bytes(4, "little")
+    (tmp_path / "weights.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        read_checkpoint(tmp_path / "weights.pth")
