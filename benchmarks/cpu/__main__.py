@@ -279,7 +279,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--variant", default="b1", help="a name, or a .toml file")
-    parser.add_argument("--tasks", default=",".join(Task))
+    parser.add_argument("--tasks", default=",".join(DECIDING))
     parser.add_argument("--sections", default=",".join(SECTIONS))
     parser.add_argument(
         "--runtimes",
@@ -298,7 +298,7 @@ def main() -> None:
     try:
         plan = Plan(
             variant=load_variant(arguments.variant),
-            tasks=chosen(parser, arguments.tasks, Task),
+            tasks=chosen(parser, arguments.tasks, DECIDING),
             peers=peers_in(chosen(parser, arguments.runtimes, Runtime)),
             timing=replace(Plan().timing, rounds=arguments.rounds),
         )
