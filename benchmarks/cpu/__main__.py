@@ -19,7 +19,7 @@ import hashlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -265,7 +265,9 @@ def run(plan: Plan, sections: tuple[str, ...], out: Path, progress: Progress) ->
 Word = TypeVar("Word", bound=StrEnum)
 
 
-def chosen(parser: argparse.ArgumentParser, text: str, kind: type[Word]) -> tuple[Word, ...]:
+def chosen(
+    parser: argparse.ArgumentParser, text: str, kind: Iterable[Word]
+) -> tuple[Word, ...]:
     """The words of a list with commas, or the end with what there is to choose from."""
     known = {str(word): word for word in kind}
     words = text.split(",")
