@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,17 +19,19 @@ from hrvit_deploy.model.network import Network, build_network, build_on_meta
 from hrvit_deploy.model.recognize import COUNTER, channels_of, nearest, recognize
 from hrvit_deploy.model.recorded import Recorded, read_recorded
 from hrvit_deploy.model.shown import first, printable
-from hrvit_deploy.model.stored_tensor import is_stored, load_stored
+from hrvit_deploy.model.stored_tensor import is_stored, load_stored, shape_of
 from hrvit_deploy.model.torch_file import BROKEN
 from hrvit_deploy.model.variants import VARIANTS, Variant
 from hrvit_deploy.model.weight_names import HEADS, bare_name
 from hrvit_deploy.model.weights_entry import Choice, choose_entry
-from hrvit_deploy.options import Task
+from hrvit_deploy.options import IMAGENET_MEAN, IMAGENET_STD, Task
 
 CLASSIFIER_KEY = "head.classifier.weight"
 SEGMENTER_KEY = "decode_head.conv_seg.weight"
 CLASS_KEYS = {Task.CLASSIFY: CLASSIFIER_KEY, Task.SEGMENT: SEGMENTER_KEY}
 COLORS = 3
+# On the scale of 0 to 255; figures are written with three digits.
+CLOSE = 0.02
 # Where pickles may hold the names of the classes.
 CLASS_NAME_KEYS = (
     ("meta", "CLASSES"),
@@ -101,7 +104,7 @@ def take_weights(loaded: Any, choice: Choice, path: Path) -> Checkpoint:
         chosen.name,
         tensors,
         _class_names(loaded, path),
-        tuple(_notes(choice)),
+        tuple(_notes(choice, path)),
         choice.others,
         read_recorded(loaded, path),
     )
@@ -118,12 +121,13 @@ def _load(value: Any, name: str, path: Path) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def _notes(choice: Choice) -> Iterator[str]:
+def _notes(choice: Choice, path: Path) -> Iterator[str]:
     names = choice.entry.names
     if choice.note:
         yield choice.note
     if names.stripped:
         yield f"takes {first(names.stripped)} off the names of weights"
+    yield from _normalisation(choice, path)
     if names.bookkeeping:
         yield (
             f"leaves out {len(names.bookkeeping)} entries that inference has no use for:"
@@ -154,6 +158,22 @@ def _said_of_classes(loaded: Any, path: Path) -> Iterator[Any]:
         for key in keys:
             entry = entry.get(key) if isinstance(entry, Mapping) else None
         yield entry
+
+
+def _normalisation(choice: Choice, path: Path) -> Iterator[str]:
+    """Say what a data preprocessor normalised the training's images by, if not as usual."""
+    usual = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    for name in choice.entry.names.bookkeeping:
+        kind = name.rpartition("preprocessor.")[2]
+        value = choice.entry.values[name]
+        if kind not in usual or not is_stored(value) or math.prod(shape_of(value)) != COLORS:
+            continue
+        found = [round(float(number), 3) for number in _load(value, name, path).flatten()]
+        if any(
+            abs(ours - theirs) > CLOSE for ours, theirs in zip(found, usual[kind], strict=True)
+        ):
+            said = ",".join(f"{number:g}" for number in found)
+            yield f"was trained on images of another {kind}: give --{kind} {said}"
 
 
 def load_network(

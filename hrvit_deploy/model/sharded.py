@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from hrvit_deploy.errors import CheckpointError
+from hrvit_deploy.standalone import lfs
 
 SAFETENSORS = ".safetensors"
 INDEX = ".index.json"
@@ -50,6 +51,8 @@ def shards_of(index: Path) -> tuple[Path, ...]:
     Raises:
         CheckpointError: It is none, names a file outside its folder, or one that is missing.
     """
+    if lfs.is_pointer_file(index):
+        raise CheckpointError(f"{index} is a Git LFS pointer, not the index", lfs.HINT)
     hint = "give the *.safetensors.index.json that was saved with the shards"
     try:
         if index.stat().st_size > LARGEST_INDEX:

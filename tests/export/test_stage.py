@@ -323,11 +323,11 @@ def test_large_weights_lie_beside_the_graph_and_are_on_record(
     assert "copy it" in caught.value.hint
 
 
-def _fail_trace(*_: object) -> None:
+def _fail_trace(*_: object, **__: object) -> None:
     raise ExportError("tracing failed", "mend it")
 
 
-def _interrupt(*_: object) -> None:
+def _interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 

@@ -106,6 +106,15 @@ def test_other_folders_say_how_to_make_one_file(tmp_path: Path, file: str, said:
     assert said in error.hint
 
 
+def test_pointers_of_git_lfs_are_named(tmp_path: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 78643200\n"
+    index = write_index(tmp_path, shard(tmp_path))
+    (tmp_path / "model-00002-of-00003.safetensors").write_text(pointer)
+    assert refusal(index).hint == "run git lfs pull"
+    index.write_text(pointer)
+    assert refusal(index).message == f"{index} is a Git LFS pointer, not the index"
+
+
 def test_two_indices_are_listed(tmp_path: Path) -> None:
     table = shard(tmp_path)
     write_index(tmp_path, table)

@@ -304,3 +304,17 @@ def test_a_record_that_lies_beyond_the_file_is_damage(tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes(content)
     with pytest.raises(CheckpointError, match="is damaged"):
         read_checkpoint(tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 1), (1, 3, 1, 1), (3,)])
+def test_the_trainings_normalisation_is_told_where_it_is_not_imagenets(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    def notes(mean: list[float]) -> tuple[str, ...]:
+        extra = {"data_preprocessor.mean": torch.tensor(mean).reshape(shape)}
+        return read(tmp_path, {"state_dict": state_of() | extra}).notes
+
+    assert "was trained on images of another mean: give --mean 127.5,127.5,127.5" in notes(
+        [127.5] * 3
+    )
+    assert not any("--mean" in note for note in notes([123.675, 116.28, 103.53]))
