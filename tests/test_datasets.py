@@ -255,3 +255,12 @@ def test_a_set_of_other_kinds_alone_says_so(tmp_path: Path) -> None:
     (folder / "a.heic").touch()
     with pytest.raises(InputError, match=r"no image in"):
         find_dataset(tmp_path)
+
+
+def test_a_set_may_lie_below_a_folder_called_images(tmp_path: Path) -> None:
+    folder = labelled.ade20k(tmp_path / "images" / "leftImg8bit" / "images", count=2)
+    for sample in find_dataset(folder).samples:
+        assert sample.labels is not None
+        assert sample.labels.relative_to(folder) == Path(
+            "annotations", "validation", sample.image.name
+        )
