@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -34,15 +31,17 @@ from hrvit_deploy.options import (
     Precision,
     Task,
 )
-from hrvit_deploy.outputs import make_folder
 from hrvit_deploy.progress import Progress
+from hrvit_deploy.staging import identity, is_file_name, settle, settle_all, staging
 from hrvit_deploy.standalone import lfs
 
 SCHEMA = 1
-# Where a graph was quantized that carries its ranges already.
 # What stands in pages, commands and what programs print, whoever wrote the sidecar.
 PLAIN_NAME = re.compile(r"[\w .+-]{0,100}")
+# Where a graph was quantized that carries its ranges already.
 ELSEWHERE = "elsewhere"
+# Times an artefact is read again that is replaced while it is read.
+RETRIES = 5
 
 
 class Kind(StrEnum):
@@ -445,68 +444,23 @@ def plain(value: Any) -> Any:
     return msgspec.json.decode(encode_json(value))
 
 
-@contextmanager
-def staging(target: Path) -> Iterator[Path]:
-    """Yield a folder beside ``target`` whose files take their places if all goes well.
+def write_sidecar(
+    path: Path, manifest: Manifest, unchanged: Callable[[], bool] | None = None
+) -> None:
+    """Write ``path``'s sidecar, whole or not at all.
 
-    Yields a folder on the same disk. Whatever it then holds is renamed into
-    ``target``'s folder, ``target`` itself last but for sidecars; after an error or an
-    interrupt it is removed and nothing has changed.
+    Args:
+        path: ``NAME.onnx`` or ``NAME.plan``.
+        manifest: What the sidecar is to say.
+        unchanged: Says whether it is still to be written; see :func:`staging`.
 
     Raises:
-        ArtefactError: Nothing can be written there.
+        ArtefactError: It cannot be written.
     """
-    try:
-        make_folder(target.parent)
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.stem}-", dir=target.parent))
-    except OSError as error:
-        raise ArtefactError(
-            f"cannot write to {target.parent}: {error.strerror}",
-            "choose a folder you may write to with --out",
-        ) from error
-    try:
-        yield folder
-        staged = sorted(folder.iterdir(), key=lambda path: _turn(path, target))
-        for path in staged:
-            _place(path, target.parent / path.name)
-        # Weights of a larger graph that bore this name belong to nothing any more.
-        leftover = target.with_name(f"{target.name}.data")
-        if staged and leftover.name not in {path.name for path in staged}:
-            leftover.unlink(missing_ok=True)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _turn(path: Path, target: Path) -> int:
-    """Return when a staged file takes its place: weights, graph, sidecar."""
-    return 2 if path.suffix == ".json" else int(path.name == target.name)
-
-
-def _place(path: Path, target: Path) -> None:
-    try:
-        path.replace(target)
-    except OSError as error:
-        raise ArtefactError(
-            f"cannot write {target}: {error.strerror}", "choose another folder with --out"
-        ) from error
-
-
-def write_sidecar(path: Path, manifest: Manifest) -> None:
-    """Write ``path``'s sidecar, whole or not at all."""
     sidecar = sidecar_of(path)
-    partial = sidecar.with_name(f".{sidecar.name}.partial")
     encoded = msgspec.json.format(encode_json(manifest), indent=2)
-    try:
-        partial.write_bytes(encoded + b"\n")
-        partial.replace(sidecar)
-    except OSError as error:
-        raise ArtefactError(
-            f"cannot write {sidecar}: {error.strerror}", "make room, or choose another --out"
-        ) from error
-    finally:
-        # Where nothing can be written, nothing can be removed, and nothing is there.
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with staging(sidecar, unchanged) as folder:
+        (folder / sidecar.name).write_bytes(encoded + b"\n")
 
 
 def record(artefact: Artefact, *, progress: Progress | None = None, **changes: Any) -> Artefact:
@@ -522,8 +476,13 @@ def record(artefact: Artefact, *, progress: Progress | None = None, **changes: A
         ArtefactError: The sidecar cannot be written.
     """
     changed = replace(artefact, manifest=replace(artefact.manifest, **changes))
+
+    def unchanged() -> bool:
+        present = known_sidecar(artefact.path)
+        return present is None or present.sha256 == artefact.manifest.sha256
+
     try:
-        write_sidecar(changed.path, changed.manifest)
+        write_sidecar(changed.path, changed.manifest, unchanged)
     except ArtefactError as error:
         if progress is None:
             raise
@@ -534,10 +493,25 @@ def record(artefact: Artefact, *, progress: Progress | None = None, **changes: A
 def open_artefact(path: Path) -> Artefact:
     """Read an artefact's sidecar and check that the file is the one it speaks of.
 
+    What a killed process began to write there is finished first; what another replaces
+    meanwhile is read again.
+
     Raises:
         ArtefactError: File or sidecar is missing, broken, of another schema, or the
             file's hash is not the recorded one.
     """
+    for _ in range(RETRIES):
+        settle(path)
+        before = identity(path), identity(sidecar_of(path))
+        try:
+            return _open(path)
+        except ArtefactError:
+            if (identity(path), identity(sidecar_of(path))) == before:
+                raise
+    return _open(path)
+
+
+def _open(path: Path) -> Artefact:
     sidecar = sidecar_of(path)
     refuse_pointer(path)
     for needed in (path, sidecar):
@@ -584,11 +558,6 @@ def refuse_pointer(path: Path) -> None:
     """
     if lfs.is_pointer_file(path):
         raise ArtefactError(f"{path} is a Git LFS pointer, not the file", lfs.HINT)
-
-
-def is_file_name(name: str) -> bool:
-    """Return whether a name is one of a file in the same folder, and leads nowhere else."""
-    return name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
 def _without_sidecar(path: Path) -> str:
@@ -685,6 +654,7 @@ def find_newest(
         ArtefactError: There is none.
     """
     known = {path: known_sidecar(path, progress) for path in sorted(folder.glob(f"*.{kind}"))}
+    settle_all(folder)
     fitting = [path for path, manifest in known.items() if manifest and fits(manifest)]
     if not fitting:
         raise ArtefactError(

@@ -20,10 +20,10 @@ from hrvit_deploy.artefact import (
     Parity,
     record,
     sidecar_of,
-    staging,
 )
 from hrvit_deploy.errors import GateError
 from hrvit_deploy.progress import Progress
+from hrvit_deploy.staging import staged_in, staging
 
 # Folder, beside the place it was meant for, of what its gates refused.
 REFUSED = "refused"
@@ -222,7 +222,7 @@ def make_checked(
         usable = verdict_of(made.manifest).usable
         if not usable:
             with staging(target.parent / REFUSED / target.name) as aside:
-                for path in folder.iterdir():
+                for path in staged_in(folder):
                     path.replace(aside / path.name)
     if not usable:
         return replace(made, path=target.parent / REFUSED / target.name)

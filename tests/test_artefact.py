@@ -32,7 +32,6 @@ from hrvit_deploy.artefact import (
     record,
     sha256_of,
     sidecar_of,
-    staging,
     write_sidecar,
 )
 from hrvit_deploy.errors import ArtefactError, UsageError
@@ -45,6 +44,7 @@ from hrvit_deploy.options import (
     Precision,
     Task,
 )
+from hrvit_deploy.staging import staging
 
 SIZE = ImageSize(64, 96)
 
@@ -371,9 +371,7 @@ def test_a_sidecar_is_written_whole_or_not_at_all(
     with pytest.raises(expected) as caught:
         record(artefact, parity=None)
     if isinstance(caught.value, ArtefactError):
-        assert caught.value.message == (
-            f"cannot write {artefact.sidecar}: No space left on device"
-        )
+        assert caught.value.message == (f"cannot write to {tmp_path}: No space left on device")
     assert artefact.sidecar.read_bytes() == before
     assert names_in(tmp_path) == {"small.onnx", "small.json"}
 
@@ -420,8 +418,10 @@ def test_weights_go_first_and_sidecars_last(
         fill(folder, "a.json", "a.onnx", "a.onnx.data", "0.bin")
         monkeypatch.setattr(Path, "iterdir", backwards)
     monkeypatch.undo()
-    assert set(placed[:2]) == {"a.onnx.data", "0.bin"}
-    assert placed[2:] == ["a.onnx", "a.json"]
+    # The journal first: from then on all of it counts as written.
+    assert placed[0] == ".a.commit"
+    assert set(placed[1:3]) == {"a.onnx.data", "0.bin"}
+    assert placed[3:] == ["a.onnx", "a.json"]
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), SystemExit(1)])
@@ -448,7 +448,7 @@ def test_a_place_that_is_taken_by_a_folder_is_named(tmp_path: Path) -> None:
     target.mkdir()
     with pytest.raises(ArtefactError) as caught, staging(target) as folder:
         fill(folder, "a.onnx")
-    assert caught.value.message == f"cannot write {target}: Is a directory"
+    assert caught.value.message == f"cannot write {target}: it is a folder"
     assert names_in(tmp_path) == {"a.onnx"}
 
 

@@ -14,8 +14,8 @@ from benchmarks.common.charts import COLOURS, GRID, MEANINGS, strip_axes
 from benchmarks.common.forms import Form
 from benchmarks.cpu.candidates import EAGER, Peer, Runtime
 from benchmarks.cpu.targets import CPU, SCALING, rows_of
-from hrvit_deploy.artefact import staging
 from hrvit_deploy.report.plots import DARK, DPI, FAINT, environment_line
+from hrvit_deploy.staging import staging
 
 # Okabe and Ito's palette, told apart by every kind of eye.
 LIMIT, LIMIT_LABEL = "#D55E00", "the machine's limit"

@@ -8,7 +8,13 @@ from pathlib import Path
 import onnx
 
 from hrvit_deploy import graphs
-from hrvit_deploy.artefact import Artefact, TensorInfo, sha256_of, staging, write_sidecar
+from hrvit_deploy.artefact import (
+    Artefact,
+    TensorInfo,
+    sha256_of,
+    write_sidecar,
+)
+from hrvit_deploy.staging import staging
 
 
 def fix_batch(graph: Artefact, batch: int, path: Path) -> Artefact:

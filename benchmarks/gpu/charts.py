@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from benchmarks.common.charts import COLOURS, GRID, MEANINGS, strip_axes
 from benchmarks.gpu.candidates import DEVICE_MS
 from benchmarks.gpu.tables import any_ran, first_named
-from hrvit_deploy.artefact import staging
 from hrvit_deploy.report.plots import DARK, DPI, FAINT, environment_line
+from hrvit_deploy.staging import staging
 
 Report = Mapping[str, Any]
 Row = Mapping[str, Any]

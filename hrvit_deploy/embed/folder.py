@@ -8,17 +8,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from uuid import uuid4
 
 from hrvit_deploy import standalone
 from hrvit_deploy.artefact import Artefact
 from hrvit_deploy.errors import ArtefactError
-from hrvit_deploy.outputs import HINT, require_writable
+from hrvit_deploy.outputs import make_folder, require_writable
+from hrvit_deploy.staging import (
+    ALIVE,
+    commit,
+    journal_of,
+    locked,
+    private_folder,
+    settle,
+    staged_in,
+    unwritable,
+)
 
 # Name of the folder of modules that need NumPy and Pillow alone.
 STANDALONE = "standalone"
-# Where files wait in a folder that is filled; two processes cannot both make it.
-STAGED = ".hrvit-deploy-embed"
+# What a folder that is filled in its place is noted under meanwhile.
+FILLING = Path("hrvit-deploy-embed.json")
 # What a new disk holds.
 NEVER_EMPTY = ("lost+found",)
 
@@ -27,73 +36,67 @@ NEVER_EMPTY = ("lost+found",)
 def whole_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder whose files take their place at ``target`` if all goes well.
 
-    After an error or an interrupt it is removed and nothing has changed.
+    After an error, an interrupt or a kill nothing has changed, or all files stand.
 
     Args:
         target: Its place, or a link to it. An empty folder is filled as it is: it may be
             the working directory, or a disk of its own.
 
     Raises:
-        ArtefactError: Something is there already, or nothing can be written there.
+        ArtefactError: Something is there already, another process is writing it, or nothing
+            can be written there.
     """
     require_writable(target)
     # A link stays, and what it leads to is written.
     place = Path(os.path.realpath(target))
-    if place.exists():
-        with _staged(target, place / STAGED) as staged:
+    try:
+        if place.exists():
+            with _filled(place, target) as staged:
+                yield staged
+            return
+        make_folder(place.parent)
+        with private_folder(place.parent, place.name) as staged:
             yield staged
-            _fill(staged, place, target)
-        return
-    with _staged(target, place.parent / f".{place.name}-{uuid4().hex[:8]}") as staged:
-        yield staged
-        try:
-            staged.rename(place)
-        except OSError as error:
-            # Another process was quicker.
-            raise _taken(target) from error
+            (staged / ALIVE).unlink()
+            staged.chmod(0o755)
+            _rename(staged, place, target)
+    except OSError as error:
+        raise unwritable(target, error) from error
+
+
+def _rename(staged: Path, place: Path, target: Path) -> None:
+    """Give a folder its name; another process may have been quicker."""
+    with locked(place.parent):
+        if place.exists():
+            raise _taken(target)
+        staged.rename(place)
 
 
 @contextmanager
-def _staged(target: Path, staged: Path) -> Iterator[Path]:
-    """Make a folder and remove it again; what cannot be written is one line."""
-    if staged.parent.is_dir() and staged.name == STAGED and _holds(staged.parent):
-        raise _taken(target)
-    try:
-        staged.parent.mkdir(parents=True, exist_ok=True)
-        staged.mkdir()
-    except FileExistsError as error:
-        raise _taken(target) from error
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    try:
-        yield staged
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-
-
-def _holds(place: Path) -> bool:
-    """Return whether there is something in a folder, or it is none."""
+def _filled(place: Path, target: Path) -> Iterator[Path]:
+    """Yield a hidden folder in a folder that is filled from it."""
+    journal = place / FILLING
+    settle(journal)
     if not place.is_dir():
-        return True
-    return any(entry.name not in NEVER_EMPTY for entry in place.iterdir())
-
-
-def _fill(staged: Path, place: Path, target: Path) -> None:
-    """Move what was staged in a folder to its place there, all or nothing."""
-    moved: list[Path] = []
-    entries = sorted(staged.iterdir())
-    if any((place / entry.name).exists() for entry in entries):
         raise _taken(target)
-    try:
-        for entry in entries:
-            entry.rename(place / entry.name)
-            moved.append(place / entry.name)
-    except BaseException:
-        for entry in moved:
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        raise
+    with private_folder(place, FILLING.stem) as staged:
+        _require_empty(place, staged, target)
+        yield staged
+        with locked(place):
+            _require_empty(place, staged, target)
+            names = sorted(path.name for path in staged_in(staged))
+            commit(staged, names, journal_of(journal))
+
+
+def _require_empty(place: Path, staged: Path, target: Path) -> None:
+    """Refuse a folder that holds anything but what a new disk does.
+
+    Raises:
+        ArtefactError: It does; or another process is about to fill it.
+    """
+    others = {entry.name for entry in place.iterdir()} - {staged.name, *NEVER_EMPTY}
+    if others:
+        raise _taken(target)
 
 
 def _taken(target: Path) -> ArtefactError:
@@ -101,10 +104,6 @@ def _taken(target: Path) -> ArtefactError:
         f"{target} is there already",
         "remove it, or choose another folder with --out",
     )
-
-
-def _unwritable(target: Path, error: OSError) -> ArtefactError:
-    return ArtefactError(f"cannot write to {target}: {error.strerror or error}", HINT)
 
 
 def copy_files(artefact: Artefact, folder: Path, name: str = "") -> Path:

@@ -17,7 +17,6 @@ from hrvit_deploy.artefact import (
     Manifest,
     plain,
     sha256_of,
-    staging,
     write_sidecar,
 )
 from hrvit_deploy.bindings import tensorrt_
@@ -35,6 +34,7 @@ from hrvit_deploy.errors import ArtefactError, BuildError, PrecisionError
 from hrvit_deploy.foreign.quantized import quantization_hint
 from hrvit_deploy.options import QUANTIZED, Backend, BuildOptions, Precision
 from hrvit_deploy.progress import Progress
+from hrvit_deploy.staging import staging
 from hrvit_deploy.verdict import inherited
 from hrvit_deploy.version import VERSION
 

@@ -23,7 +23,6 @@ from hrvit_deploy.artefact import (
     TensorInfo,
     plain,
     sha256_of,
-    staging,
     write_sidecar,
 )
 from hrvit_deploy.deploy.form import InferenceForm
@@ -37,6 +36,7 @@ from hrvit_deploy.model.network import Network as TorchNetwork
 from hrvit_deploy.options import ExportOptions, Precision
 from hrvit_deploy.progress import Progress, working
 from hrvit_deploy.runners.memory import trim
+from hrvit_deploy.staging import staging
 from hrvit_deploy.verdict import inherited
 
 # Types of floating inputs and outputs once --half-io has cast them.

@@ -14,10 +14,10 @@ from hrvit_deploy.artefact import (
     read_sidecar,
     sha256_of,
     sidecar_of,
-    staging,
     write_sidecar,
 )
 from hrvit_deploy.errors import ArtefactError
+from hrvit_deploy.staging import staging
 
 
 @dataclass(frozen=True)

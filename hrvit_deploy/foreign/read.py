@@ -11,8 +11,11 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from hrvit_deploy import graphs
-from hrvit_deploy.artefact import is_file_name, refuse_pointer
+from hrvit_deploy.artefact import (
+    refuse_pointer,
+)
 from hrvit_deploy.errors import ArtefactError, ExportError
+from hrvit_deploy.staging import is_file_name
 
 # Domains of operators that onnxruntime carries; none of them is loaded from a file.
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hrvit_deploy.artefact import Artefact, staging
+from hrvit_deploy.artefact import (
+    Artefact,
+)
 from hrvit_deploy.classes import ClassSet, choose_classes
 from hrvit_deploy.errors import InputError, UsageError
 from hrvit_deploy.image_files import notes_on
@@ -26,6 +28,7 @@ from hrvit_deploy.options import ImageSize, Task
 from hrvit_deploy.outputs import require_writable
 from hrvit_deploy.progress import Progress
 from hrvit_deploy.runners.spec import RunnerSpec, RunOptions
+from hrvit_deploy.staging import staging
 
 PREDICTIONS_DIR = Path("predictions")
 TOP = 5

@@ -11,7 +11,6 @@ from hrvit_deploy.artefact import (
     Quantization,
     plain,
     sha256_of,
-    staging,
     write_sidecar,
 )
 from hrvit_deploy.errors import PrecisionError
@@ -20,6 +19,7 @@ from hrvit_deploy.quantization.calibration.ranges import Ranges, check_fits
 from hrvit_deploy.quantization.formats import FORMATS
 from hrvit_deploy.quantization.products import choose_products, find_products
 from hrvit_deploy.quantization.qdq import insert_qdq
+from hrvit_deploy.staging import staging
 from hrvit_deploy.verdict import inherited
 
 FLOATS = (Precision.FP32, Precision.FP16)

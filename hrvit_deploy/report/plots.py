@@ -6,10 +6,10 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from hrvit_deploy.artefact import staging
 from hrvit_deploy.errors import MissingDependency
 from hrvit_deploy.measure.accuracy.sensitivity import Sensitivity
 from hrvit_deploy.measure.latency.bench import BenchReport, BenchResult
+from hrvit_deploy.staging import staging
 
 # Okabe and Ito's palette, told apart by every kind of eye.
 BASE_COLOUR = "#999999"

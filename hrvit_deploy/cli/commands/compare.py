@@ -8,7 +8,10 @@ from typing import Annotated
 import msgspec
 import typer
 
-from hrvit_deploy.artefact import open_artefact, plain, staging
+from hrvit_deploy.artefact import (
+    open_artefact,
+    plain,
+)
 from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli.console import Terminal, now, print_json, written
 from hrvit_deploy.cli.parsing import check_labels
@@ -25,6 +28,7 @@ from hrvit_deploy.pipeline.compare import (
 )
 from hrvit_deploy.pipeline.stages import EXPORT_DIR
 from hrvit_deploy.runners.spec import InferencePrecision, Provider, RunOptions
+from hrvit_deploy.staging import staging
 
 NAMES = {"miou": "mIoU", "top1": "top-1", "": ""}
 

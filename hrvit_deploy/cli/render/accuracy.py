@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from hrvit_deploy.artefact import Artefact, plain, staging
+from hrvit_deploy.artefact import (
+    Artefact,
+    plain,
+)
 from hrvit_deploy.cli.console import print_json, written
 from hrvit_deploy.cli.render.tables import columns, facts, printer
 from hrvit_deploy.encoding import encode_json
+from hrvit_deploy.staging import staging
 
 if TYPE_CHECKING:
     from hrvit_deploy.inference.predict import Prediction, Predictions

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import typer
 
-from hrvit_deploy.artefact import Artefact, plain, staging
+from hrvit_deploy.artefact import (
+    Artefact,
+    plain,
+)
 from hrvit_deploy.cli.console import print_json, written
 from hrvit_deploy.cli.render import tables
 from hrvit_deploy.encoding import encode_json
+from hrvit_deploy.staging import staging
 from hrvit_deploy.verdict import verdict_of
 
 if TYPE_CHECKING:

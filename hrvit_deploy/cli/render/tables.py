@@ -24,11 +24,11 @@ from hrvit_deploy.artefact import (
     Quantization,
     TensorInfo,
     plain,
-    staging,
 )
 from hrvit_deploy.cli.console import human_bytes, print_json, shown, written
 from hrvit_deploy.encoding import encode_json
 from hrvit_deploy.pipeline.run import PipelineResult
+from hrvit_deploy.staging import staging
 from hrvit_deploy.verdict import AGREEMENT, Verdict, verdict_of
 
 if TYPE_CHECKING:

@@ -11,10 +11,14 @@ from pathlib import Path
 
 import msgspec
 
-from hrvit_deploy.artefact import Artefact, refuse_pointer, staging
+from hrvit_deploy.artefact import (
+    Artefact,
+    refuse_pointer,
+)
 from hrvit_deploy.encoding import encode_json
 from hrvit_deploy.errors import ArtefactError
 from hrvit_deploy.options import CalibrationOptions, Method
+from hrvit_deploy.staging import staging
 
 SCHEMA = 1
 KIND = "ranges"
