@@ -28,7 +28,10 @@ def resolve_artefact(
         ArtefactError: There is none, or the one named is not what its sidecar says.
     """
     if path is not None:
-        return open_artefact(path)
+        opened = open_artefact(path)
+        if usable:
+            warn_of_refused(terminal, opened)
+        return opened
 
     def fits(manifest: Manifest) -> bool:
         wanted = not precisions or manifest.precision in precisions
@@ -38,6 +41,14 @@ def resolve_artefact(
     which = f"{precisions[0]} graph" if len(precisions) == 1 else "graph"
     terminal.note(f"taking the newest {which}, {artefact.path}")
     return artefact
+
+
+def warn_of_refused(terminal: Terminal, *artefacts: Artefact) -> None:
+    """Warn of artefacts that are run or read although their gates refused them."""
+    for artefact in artefacts:
+        verdict = verdict_of(artefact.manifest)
+        if not verdict.usable:
+            terminal.warn(f"{artefact.path} was refused ({verdict})")
 
 
 def resolve_quantizable(

@@ -25,18 +25,16 @@ from hrvit_deploy.artefact import (
 )
 from hrvit_deploy.errors import ArtefactError, GateError, InputError, UsageError
 from hrvit_deploy.foreign import describe
-from hrvit_deploy.foreign.place import choose_place
+from hrvit_deploy.foreign.place import choose_place, own_sidecar
 from hrvit_deploy.foreign.read import MICROSOFT, external_names, nodes_of, read_graph
 from hrvit_deploy.image_source import ImageSource
-from hrvit_deploy.options import (
-    check_output,
-    check_size,
-)
+from hrvit_deploy.options import QUANTIZED, check_output, check_size
 from hrvit_deploy.pipeline import stages
-from hrvit_deploy.pipeline.origin import AdoptRequest, Known, find_known
+from hrvit_deploy.pipeline.origin import AdoptRequest, Known, find_known, taken_with
+from hrvit_deploy.pipeline.quality_gate import QualityCriteria, gate_of_parity
 from hrvit_deploy.progress import Progress
 from hrvit_deploy.runners.spec import RunnerSpec
-from hrvit_deploy.verdict import ACCEPT, describe_parity
+from hrvit_deploy.verdict import ACCEPT, describe_gate, describe_parity, verdict_of
 from hrvit_deploy.version import VERSION
 
 if TYPE_CHECKING:
@@ -67,6 +65,7 @@ def adopt(path: Path, request: AdoptRequest, progress: Progress) -> Artefact:
     model = read_graph(path)
     place = choose_place(path, request.folder, external_names(model))
     known = find_known(path, request, progress)
+    known = replace(known, accepted=_accepted_before(path, known, request))
     described = _describe(path, model, known, request, progress)
     if described.manifest.network.variant is None and request.like is None:
         progress.note(
@@ -80,7 +79,41 @@ def adopt(path: Path, request: AdoptRequest, progress: Progress) -> Artefact:
             progress.warn(f"{path.name} is taken in spite of this: {describe_parity(parity)}")
         require(path, parity)
         described = replace(described, manifest=replace(described.manifest, parity=parity))
+        described = _gated(described, request, progress)
     return place.write(described)
+
+
+def _accepted_before(path: Path, known: Known, request: AdoptRequest) -> tuple[str, ...]:
+    """Add what the graph's own sidecar says that it missed before, if it has one of ours."""
+    stale = own_sidecar(path)
+    own = taken_with(Artefact(path, stale), request) if stale is not None else ()
+    return tuple(dict.fromkeys((*known.accepted, *own)))
+
+
+def _gated(artefact: Artefact, request: AdoptRequest, progress: Progress) -> Artefact:
+    """Hold a quantized graph to the agreement that one quantized here is held to.
+
+    Raises:
+        GateError: It misses it, or cannot be judged, and nobody accepts it.
+    """
+    manifest = artefact.manifest
+    like = request.like.manifest.precision if request.like is not None else None
+    if manifest.precision not in QUANTIZED or like in QUANTIZED:
+        # What another quantized graph decides is no float graph's decision.
+        return artefact
+    gate = gate_of_parity(artefact, QualityCriteria(images=request.images))
+    gated = replace(artefact, manifest=replace(manifest, gate=gate))
+    if gate is None or verdict_of(gated.manifest).usable:
+        return gated
+    reason = describe_gate(gate)
+    if not request.accept:
+        raise GateError(
+            f"{artefact.path}: {'it cannot be judged: ' if gate.unjudged else ''}{reason}",
+            "nothing was written: give images of what the network is for with --images;"
+            f" {ACCEPT} takes it as it is",
+        )
+    progress.warn(f"{artefact.path.name} is taken in spite of this: {reason}")
+    return replace(artefact, manifest=replace(manifest, gate=replace(gate, accepted=True)))
 
 
 def require(path: Path, parity: Parity) -> None:

@@ -64,6 +64,5 @@ def _typed(
     if graph.manifest.precision is Precision.FP32:
         return cast_and_check(graph, precision, request.criteria, progress, folder=folder)
     if graph.manifest.precision is precision:
-        judged = recheck(graph, source_of(graph), request.criteria, progress)
-        return accept(judged, progress) if request.criteria.accept else judged
+        return recheck(graph, source_of(graph), request.criteria, progress)
     return graph

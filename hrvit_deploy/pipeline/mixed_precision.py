@@ -101,15 +101,22 @@ def ranking_file(
         version=VERSION,
         graph=graph.manifest.sha256,
         ranges=measured.amax,
+        preparation=plain(graph.manifest.preparation),
         options=plain(options),
         images=images,
-        contents=[
-            hashlib.sha256(labelled.image.pixels.tobytes()).hexdigest()
-            for labelled in _labelled(graph, criteria, images)
-        ],
+        contents=[_hash_of(labelled) for labelled in _labelled(graph, criteria, images)],
         place=str(criteria.data or source.folder),
     )
     return RankingFile(file.with_name(f"{graph.path.stem}-{options.precision}.ranking"), key)
+
+
+def _hash_of(labelled: Labelled) -> str:
+    """Hash an image, and what is where in it as it is read now."""
+    digest = hashlib.sha256(str(labelled.image.pixels.shape).encode())
+    digest.update(labelled.image.pixels.tobytes())
+    if labelled.labels is not None:
+        digest.update(labelled.labels.tobytes())
+    return digest.hexdigest()
 
 
 def rank_products(

@@ -14,7 +14,7 @@ from hrvit_deploy.model.variants import NetworkSpec
 from hrvit_deploy.options import IMAGENET_MEAN, IMAGENET_STD, ImageSize
 from hrvit_deploy.pipeline import stages
 from hrvit_deploy.progress import Progress
-from hrvit_deploy.verdict import inherited, require_usable
+from hrvit_deploy.verdict import inherited, require_usable, verdict_of
 
 if TYPE_CHECKING:
     from hrvit_deploy.trained import Trained
@@ -105,10 +105,9 @@ def find_known(path: Path, request: AdoptRequest, progress: Progress) -> Known:
                 f"{like.path} is a {like.manifest.kind}, and a graph is like a graph",
                 "give the graph it was built from with --like",
             )
-        if not request.accept:
-            require_usable(like)
-        sources = like.as_source()
-        return _of_manifest(like.manifest, sources, str(like.path), like.manifest.sha256)
+        sources, sha256 = like.as_source(), like.manifest.sha256
+        known = _of_manifest(like.manifest, sources, str(like.path), sha256)
+        return replace(known, accepted=taken_with(like, request))
     if request.spec is not None:
         loaded = stages.load(request.spec, progress)
         names = request.class_names or loaded.described.class_names
@@ -128,6 +127,20 @@ def find_known(path: Path, request: AdoptRequest, progress: Progress) -> Known:
         sources = stale.sources
         return _of_manifest(stale, sources, EAGER, sources[-1].sha256 if sources else "")
     return _from_options(request)
+
+
+def taken_with(artefact: Artefact, request: AdoptRequest) -> tuple[str, ...]:
+    """Return what is accepted together with an artefact that a graph is taken for.
+
+    Raises:
+        GateError: It was refused, and nobody accepts it.
+    """
+    manifest, verdict = artefact.manifest, verdict_of(artefact.manifest)
+    if verdict.usable:
+        return inherited(manifest)
+    if not request.accept:
+        require_usable(artefact)
+    return *inherited(manifest), f"{manifest.precision}: {verdict.reason}"
 
 
 def _says(request: AdoptRequest) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hrvit_deploy.artefact import ELSEWHERE, Artefact, Parity, Weights, record
+from hrvit_deploy.artefact import ELSEWHERE, Artefact, Gate, Parity, Weights, record
 from hrvit_deploy.datasets import LabelOrientation
 from hrvit_deploy.errors import UsageError
 from hrvit_deploy.image_source import ImageSource
@@ -151,14 +151,30 @@ def check_quality_by_parity(
     candidate: Artefact, criteria: QualityCriteria, progress: Progress
 ) -> Artefact:
     """Check the quality by a comparison that was just made on the criteria's images."""
-    parity = candidate.manifest.parity
-    assert parity is not None
-    if parity.class_agreement is None:
+    gate = gate_of_parity(candidate, criteria)
+    if gate is None:
         progress.note(
             f"{candidate.path.name} returns neither scores nor labels: it is judged by how far"
             " its numbers lie from the float32 graph's, and by nothing that they decide"
         )
         return record(candidate, gate=None)
+    return _noted(candidate, gate, progress)
+
+
+def gate_of_parity(candidate: Artefact, criteria: QualityCriteria) -> Gate | None:
+    """Hold what a comparison found of the decisions to the quality gate, and note it nowhere.
+
+    Args:
+        candidate: Compared on the criteria's images.
+        criteria: With the limits.
+
+    Returns:
+        The gate; None where nothing is decided.
+    """
+    parity = candidate.manifest.parity
+    assert parity is not None
+    if parity.class_agreement is None:
+        return None
     measured = Measured(
         metric=AGREEMENT,
         reference=1.0,
@@ -170,7 +186,7 @@ def check_quality_by_parity(
         unjudged=_undecided(parity),
         seen=criteria.images.seen(candidate.manifest.preparation.size),
     )
-    return _gated(candidate, measured, criteria, progress)
+    return _held(candidate, measured, criteria)
 
 
 def _undecided(parity: Parity) -> str:
@@ -183,14 +199,29 @@ def _undecided(parity: Parity) -> str:
     return parity.unjudged
 
 
+def _held(candidate: Artefact, measured: Measured, criteria: QualityCriteria) -> Gate:
+    limits = criteria.limits(candidate.manifest.precision)
+    return limits.check(measured, held=is_held(candidate, criteria))
+
+
 def _gated(
     candidate: Artefact, measured: Measured, criteria: QualityCriteria, progress: Progress
 ) -> Artefact:
-    """Write a gate into a sidecar; what was compared counts as the gate does."""
-    manifest = candidate.manifest
-    held = is_held(candidate, criteria)
-    gate = criteria.limits(manifest.precision).check(measured, held=held)
+    return _noted(candidate, _held(candidate, measured, criteria), progress)
+
+
+def _noted(candidate: Artefact, gate: Gate, progress: Progress) -> Artefact:
+    """Write a gate into a sidecar; one that judges nothing takes no earlier one's place."""
+    if _keeps(candidate.manifest.gate, gate):
+        progress.note(f"{candidate.sidecar} keeps the verdict that other images gave")
+        return replace(candidate, manifest=replace(candidate.manifest, gate=gate))
     return record(candidate, progress=progress, gate=gate)
+
+
+def _keeps(before: Gate | None, now: Gate | None) -> bool:
+    """Return whether an earlier gate stays in the sidecar."""
+    judged = before is not None and not before.unjudged
+    return judged and now is not None and bool(now.unjudged)
 
 
 def recheck(
@@ -201,12 +232,28 @@ def recheck(
 ) -> Artefact:
     """Judge a graph that was made before: its figures stand, the limits are today's.
 
+    What was missed stays missed, unless limits are given. Where the criteria say so, it is
+    accepted; what these images cannot tell takes no place of what was told before.
+
     Measured anew where other images are given or nothing was measured. A graph that came
     quantized has no float32 graph, and is not judged.
 
     Raises:
         UsageError: A gate is asked for where there is nothing to hold it against.
     """
+    judged = _judge_again(candidate, reference, criteria, progress)
+    if not criteria.accept:
+        return judged
+    kept = _keeps(candidate.manifest.gate, judged.manifest.gate)
+    return accept(candidate if kept else judged, progress)
+
+
+def _judge_again(
+    candidate: Artefact,
+    reference: Artefact | None,
+    criteria: QualityCriteria,
+    progress: Progress,
+) -> Artefact:
     manifest = candidate.manifest
     if reference is None and not _judgeable(candidate):
         if criteria.quality is not None or criteria.data is not None:
@@ -221,9 +268,10 @@ def recheck(
     outdated = gate is not None and gate.metric == AGREEMENT and gate.share is None
     if gate is None or outdated or gate.unjudged or criteria.remeasure:
         return check_quality(candidate, reference, criteria, progress)
-    judged = _gated(candidate, Measured.of(gate), criteria, progress)
-    # Accepted once, unless other limits are given now.
-    return accept(judged, progress) if gate.accepted and criteria.quality is None else judged
+    if criteria.quality is None and gate.held and not gate.passed:
+        # A miss stands, accepted or not, unless other limits are given now.
+        return candidate
+    return _gated(candidate, Measured.of(gate), criteria, progress)
 
 
 def _judgeable(candidate: Artefact) -> bool:

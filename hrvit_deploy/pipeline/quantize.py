@@ -19,6 +19,7 @@ from hrvit_deploy.artefact import (
     known_sidecar,
     open_artefact,
     read_sidecar,
+    record,
     sidecar_of,
 )
 from hrvit_deploy.errors import ArtefactError, GateError, InputError, UsageError
@@ -40,6 +41,7 @@ from hrvit_deploy.verdict import (
     Outcome,
     accept,
     describe_gate,
+    inherited,
     make_checked,
     require_usable,
     verdict_of,
@@ -82,9 +84,17 @@ def find_or_cast(
     if sidecar_of(path).is_file() and path.is_file():
         known = open_artefact(path)
         if graph.manifest.sha256 == known.manifest.sources[0].sha256:
-            return known, False
+            return _inheriting(known, graph, progress), False
     made = stages.cast(graph, rest, images, progress, path=path, judge=judge, accept=accept)
     return made, True
+
+
+def _inheriting(known: Artefact, graph: Artefact, progress: Progress) -> Artefact:
+    """Say in a graph's sidecar what was accepted in its source since it was made."""
+    every = tuple(dict.fromkeys((*inherited(graph.manifest), *known.manifest.accepted)))
+    if set(every) == set(known.manifest.accepted):
+        return known
+    return record(known, progress=progress, accepted=every)
 
 
 def _descends(path: Path, graph: Artefact) -> bool:
@@ -219,6 +229,7 @@ def cast_and_check(
     folder: Path = EXPORT_DIR,
 ) -> Artefact:
     """Cast a float32 graph to float16 or bfloat16 and check its quality against it."""
+    graph = usable_source(graph, criteria, progress)
 
     def judge(made: Artefact) -> Artefact:
         if criteria.data is None:
@@ -416,9 +427,9 @@ def quantize_request(
             )
         if graph.manifest.quantization and graph.manifest.quantization.random_data:
             progress.warn(NOISE)
-        judged = recheck(graph, source_of(graph), request.criteria, progress)
-        return accept(judged, progress) if request.criteria.accept else judged
+        return recheck(graph, source_of(graph), request.criteria, progress)
     check_castable(graph, request.rest)
+    graph = usable_source(graph, request.criteria, progress)
     ranges = find_ranges(
         graph,
         request.ranges,
@@ -439,6 +450,19 @@ def quantize_request(
         auto=request.auto,
         folder=folder,
     )
+
+
+def usable_source(graph: Artefact, criteria: QualityCriteria, progress: Progress) -> Artefact:
+    """Return a graph to make others from; one that was refused only where it is accepted.
+
+    What is made from it is compared by wider gates, and would pass them.
+
+    Raises:
+        GateError: It was refused.
+    """
+    taken = accept(graph, progress) if criteria.accept else graph
+    require_usable(taken)
+    return taken
 
 
 def check_castable(graph: Artefact, rest: Precision | None) -> None:

@@ -33,7 +33,8 @@ from hrvit_deploy.runners.spec import (
     RunnerSpec,
     RunOptions,
 )
-from hrvit_deploy.verdict import make_checked, require_usable
+from hrvit_deploy.verdict import accept as accepted
+from hrvit_deploy.verdict import make_checked, require_usable, verdict_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -225,10 +226,12 @@ def verify(
     *,
     gates: Gates | None = None,
     run: RunOptions = RunOptions(),
+    accept: bool = False,
 ) -> Artefact:
     """Compare an artefact with a reference and record the verdict in its sidecar.
 
-    Images that cannot judge it are told of, and take no verdict back that it had.
+    What cannot judge it is told of, and takes no verdict back that it had; nor do fewer
+    images, or the wider gates of a runtime that narrows, take back what it missed.
 
     Args:
         artefact: The candidate.
@@ -237,6 +240,7 @@ def verify(
         progress: Advanced once an image.
         gates: What the comparison must keep; by default those of the precision.
         run: How both are run.
+        accept: Take it in spite of what it misses, and say so in its sidecar.
 
     Returns:
         The candidate with the verdict in its sidecar.
@@ -249,10 +253,55 @@ def verify(
     held = gates is not None or not is_told(artefact)
     parity = replace(parity, held=held)
     before = artefact.manifest.parity
-    if parity.unjudged and before is not None and not before.unjudged:
-        progress.note(f"{artefact.sidecar} keeps the verdict that other images gave")
-        return replace(artefact, manifest=replace(artefact.manifest, parity=parity))
-    return record(artefact, progress=progress, parity=parity)
+    if parity.passed:
+        wider = (
+            gates is None
+            and usual_gates(artefact.manifest.precision, run)
+            != (GATES[artefact.manifest.precision])
+        )
+        weak = _vacuous(artefact, against) or takes_nothing_back(
+            before, parity, wider=wider, given=gates is not None
+        )
+        parity = replace(parity, passed=not weak, unjudged=weak)
+    if not parity.unjudged or before is None or before.unjudged:
+        verified = record(artefact, progress=progress, parity=parity)
+        return accepted(verified, progress) if accept else verified
+    progress.note(f"{artefact.sidecar} keeps the verdict of an earlier comparison")
+    if accept:
+        # What that one said is taken, not what these images cannot tell.
+        return accepted(artefact, progress)
+    return replace(artefact, manifest=replace(artefact.manifest, parity=parity))
+
+
+def _vacuous(artefact: Artefact, against: Artefact | None) -> str:
+    """Say why a reference tells nothing of an artefact, if it does not."""
+    if against is None:
+        return ""
+    if against.manifest.sha256 == artefact.manifest.sha256:
+        return f"{artefact.path.name} is compared with itself, which tells nothing"
+    verdict = verdict_of(against.manifest)
+    if not verdict.usable:
+        return f"its reference, {against.path}, is refused itself ({verdict})"
+    return ""
+
+
+def takes_nothing_back(before: Parity | None, now: Parity, *, wider: bool, given: bool) -> str:
+    """Say why a comparison that passed leaves a miss of an earlier one as it is, if it does.
+
+    Args:
+        before: The earlier one.
+        now: The one that passed.
+        wider: Whether its gates are wider than the precision's own.
+        given: Whether somebody gave its gates.
+    """
+    if before is None or before.passed or before.unjudged or given:
+        return ""
+    missed = f"it missed what {before.images} images were compared by before ({before.note})"
+    if wider:
+        return f"{missed}, and gates for a runtime that narrows types take nothing back"
+    if now.images < before.images:
+        return f"{missed}, and {now.images} images are too few to take that back"
+    return ""
 
 
 def is_told(artefact: Artefact) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,9 @@ from support.graph_making import Arrays, Value, floats, make_graph
 from support.networks import tiny
 
 import hrvit_deploy
-from hrvit_deploy.artefact import open_artefact, sha256_of
-from hrvit_deploy.options import OutputFormat, Task
+from hrvit_deploy.artefact import Parity, Weights, open_artefact, record, sha256_of
+from hrvit_deploy.options import OutputFormat, Precision, Task
+from hrvit_deploy.verdict import inherited
 
 LIKE = ("--samples", "2")
 BY_WEIGHTS = ("--variant", str(TINY), "--checkpoint", "weights.pth", *LIKE)
@@ -343,6 +345,43 @@ def test_what_misses_is_taken_if_somebody_says_so(run: Run, here: Path, graph: P
     assert parity is not None
     assert (parity.passed, parity.accepted) == (False, True)
     assert "ACCEPTED" in run("inspect", "optimised.onnx").out
+
+
+def test_what_its_reference_or_its_own_sidecar_missed_is_not_lost(
+    run: Run, here: Path, graph: Path
+) -> None:
+    missed = Parity(
+        "eager", 8, 1.0, 1.0, 0.5, 0.5, passed=False, gates={}, note="cosine 0.5 is below"
+    )
+    record(open_artefact(graph), parity=missed)
+    refused = run("adopt", "optimised.onnx", "--like", str(graph), *LIKE)
+    assert (refused.code, "cosine 0.5 is below" in refused.err) == (1, True)
+    ran = run("adopt", "optimised.onnx", "--like", str(graph), "--accept-parity", *LIKE)
+    assert ran.code == 0, ran.err
+    assert "cosine 0.5" in inherited(open_artefact(here / "optimised.onnx").manifest)[0]
+    # Nor is it by being taken in again, from its own sidecar.
+    own = run("adopt", str(graph), *LIKE)
+    assert (own.code, "cosine 0.5 is below" in own.err) == (1, True)
+    assert open_artefact(graph).manifest.parity == missed
+
+
+def test_a_quantized_graph_is_held_to_the_quality_gate(
+    run: Run, here: Path, graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its comparison alone has wide gates, and counts every pixel alike."""
+    monkeypatch.setattr(
+        "hrvit_deploy.foreign.describe.precision_of", lambda _: (Precision.INT8, None)
+    )
+    monkeypatch.setattr("hrvit_deploy.measure.parity.errors.Agreement.by_class", 0.5)
+    trained = open_artefact(graph)
+    network = replace(trained.manifest.network, weights=Weights.CHECKPOINT)
+    record(trained, network=network)
+    ran = run("adopt", "optimised.onnx", "--like", str(graph), *LIKE)
+    assert (ran.code, "agree with the float32 graph's by 0.5000" in ran.err) == (1, True)
+    assert not (here / "optimised.json").exists()
+    ran = run("adopt", "optimised.onnx", "--like", str(graph), "--accept-parity", *LIKE)
+    assert ran.code == 0, ran.err
+    assert "by 0.5000" in inherited(open_artefact(here / "optimised.onnx").manifest)[0]
 
 
 def test_images_that_tell_nothing_judge_no_graph(run: Run, here: Path, graph: Path) -> None:

@@ -12,6 +12,8 @@ from PIL import Image
 from support import labelled, small_artefacts
 from support.command_line import Run
 
+from hrvit_deploy.artefact import Parity, open_artefact, record
+
 
 def scenes(folder: Path) -> Path:
     return labelled.ade20k(folder / "data", count=3)
@@ -229,3 +231,25 @@ def test_predict_takes_the_names_of_the_sidecar(run: Run, graph: Path, folder: P
     ran = run("predict", str(graph), "a.png", "--json")
 
     assert set(ran.json["predictions"][0]["classes"]) <= set(names)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("predict", "{graph}", "image.png"),
+        ("evaluate", "{graph}", "--data", "data"),
+        ("bench", "{graph}", "--rounds", "1", "--runs", "1", "--warmup", "1"),
+    ],
+)
+def test_what_was_refused_is_not_used_without_a_word(
+    run: Run, graph: Path, folder: Path, command: tuple[str, ...]
+) -> None:
+    scenes(folder)
+    Image.new("RGB", (96, 64)).save("image.png")
+    missed = Parity(
+        "eager", 8, 1.0, 1.0, 0.5, 0.5, passed=False, gates={}, note="cosine 0.5 is below"
+    )
+    record(open_artefact(graph), parity=missed)
+    ran = run(*(part.format(graph=graph) for part in command))
+    assert "was refused" in ran.err
+    assert "cosine 0.5 is below" in ran.err

@@ -11,7 +11,7 @@ from PIL import Image
 from support.command_line import SMALL, Run
 from support.foreign_graph import foreign
 
-from hrvit_deploy.artefact import open_artefact
+from hrvit_deploy.artefact import open_artefact, record
 from hrvit_deploy.images import samples
 from hrvit_deploy.options import ImageSize
 
@@ -148,7 +148,10 @@ def test_images_that_show_nothing_judge_nothing(run: Run, graph: Path, images: P
     ran = run("verify", str(graph), "--images", "black")
     assert ran.code == 1
     assert "all 2 images are each of one colour" in ran.out
-    # And what was said of the graph is said to whoever takes it.
+    # What other images told of it stands; and where none did, whoever takes it is told.
+    assert "keeps the verdict" in ran.err
+    record(open_artefact(graph), parity=None)
+    assert run("verify", str(graph), "--images", "black").code == 1
     ran = run("embed", str(graph), "--as", "python", "--out", "embedded")
     assert ran.code == 1
     assert "of one colour" in ran.err

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from hrvit_deploy.artefact import open_artefact
 from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli.console import Terminal, now
 from hrvit_deploy.cli.newest import resolve_artefact
@@ -67,8 +66,7 @@ def bench(
         profile=profile,
     )
     with Terminal() as terminal:
-        opened = [open_artefact(path) for path in artefacts or ()]
-        opened = opened or [resolve_artefact(None, terminal)]
+        opened = [resolve_artefact(path, terminal) for path in artefacts or (None,)]
         report, profiles = bench_artefacts(
             opened,
             request,

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from hrvit_deploy.artefact import open_artefact
 from hrvit_deploy.cli import arguments as arg
 from hrvit_deploy.cli.console import Terminal
+from hrvit_deploy.cli.newest import resolve_artefact
 from hrvit_deploy.cli.parsing import parse_fit
 from hrvit_deploy.cli.render import accuracy
 from hrvit_deploy.inference.fit import Fit
@@ -55,9 +55,8 @@ def predict(
         checkpoint=str(checkpoint or ""),
     )
     with Terminal() as terminal:
-        predictions = predict_images(
-            open_artefact(artefact), images, options, terminal, run=run
-        )
+        chosen = resolve_artefact(artefact, terminal)
+        predictions = predict_images(chosen, images, options, terminal, run=run)
         for failure in predictions.failed:
             terminal.warn(f"{failure.error.message}; {failure.error.hint}")
     accuracy.print_predictions(predictions, as_json=as_json)

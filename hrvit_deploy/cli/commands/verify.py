@@ -16,7 +16,6 @@ from hrvit_deploy.cli.render import tables
 from hrvit_deploy.image_source import ImageSource
 from hrvit_deploy.pipeline import quality_gate, stages
 from hrvit_deploy.runners.spec import InferencePrecision, Provider, RunOptions
-from hrvit_deploy.verdict import accept
 
 EAGER = "eager"
 BY_PRECISION = "by precision"
@@ -97,9 +96,8 @@ def verify(
             terminal,
             gates=replace(usual, **changed) if changed else None,
             run=run,
+            accept=accept_parity,
         )
-        if accept_parity:
-            verified = accept(verified, terminal)
         quality_gate.tell(verified, terminal)
     tables.print_parity(verified, as_json=as_json)
     exit_on_refusal(verified)

@@ -39,7 +39,7 @@ class PictureChecks:
         self._low = float(((0 - mean) / std).min())
         self._high = float(((255 - mean) / std).max())
         self._least, self._most = float("inf"), float("-inf")
-        self._count, self._floats = 0, 0
+        self._count, self._floats, self._brightest = 0, 0, 0
         self._plain: list[str] = []
 
     def see(self, picture: Picture) -> None:
@@ -51,6 +51,7 @@ class PictureChecks:
         values = picture.values
         self._count += 1
         if values.dtype == np.uint8:
+            self._brightest = max(self._brightest, int(values.max()))
             if is_plain(values):
                 self._plain.append(picture.name)
             return
@@ -86,7 +87,18 @@ class PictureChecks:
                 f"{len(self._plain)} of {self._count} images to calibrate on are of one colour,"
                 f" first {self._plain[0]}"
             )
-        scaled = self._floats == self._count > 0 and self._least >= 0 and self._most <= 1
+        if self._count > self._floats and self._brightest <= 1:
+            raise InputError(
+                "no pixel of the uint8 images to calibrate on is above 1, so that they are"
+                " black, or were scaled to 0..1 before they were rounded",
+                f"multiply by 255 before, or {STORE}",
+            )
+        # Filters overshoot, and a pixel below the mean is in every photograph.
+        scaled = (
+            self._floats == self._count > 0
+            and self._least >= -OVERSHOOT
+            and self._most <= 1 + OVERSHOOT
+        )
         if scaled and (self._low < -OVERSHOOT or self._high > 1 + OVERSHOOT):
             raise InputError(
                 "all floats to calibrate on lie from 0 to 1, and images normalised for this"

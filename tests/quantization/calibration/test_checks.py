@@ -60,6 +60,18 @@ def test_floats_that_are_not_normalised_are_refused(
     assert "uint8 RGB" in caught.value.hint
 
 
+def test_floats_from_0_to_1_that_a_filter_overshot_are_refused(tmp_path: Path) -> None:
+    raw = pixels(4).transpose(0, 3, 1, 2).astype(np.float16) / np.float16(255)
+    raw[0, 0, 0, 0], raw[1, 0, 0, 0] = -0.04, 1.04
+    with pytest.raises(InputError, match="from 0 to 1, and images"):
+        feed(small_artefacts.artefact(tmp_path), stored(tmp_path, raw))
+
+
+def test_bytes_that_were_scaled_to_0_and_1_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no pixel of the uint8 images .* is above 1"):
+        feed(small_artefacts.artefact(tmp_path), stored(tmp_path, pixels(4) // 128))
+
+
 def test_floats_that_are_normalised_are_taken(tmp_path: Path) -> None:
     made = small_artefacts.artefact(tmp_path)
     floats_ = np.concatenate([prepare(image, IMAGENET) for image in pixels(4)])
