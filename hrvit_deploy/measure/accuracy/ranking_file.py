@@ -75,7 +75,7 @@ class RankingFile:
 
     def __init__(self, path: Path | None, key: str = "") -> None:
         """Keep in ``path``, or nowhere; measurements with another key are not taken up."""
-        self.path, self._key = path, key
+        self.path, self.key = path, key
 
     def load(self, progress: Progress) -> dict[tuple[str, int], Measurement]:
         """Load what was measured before, by product and image; and drop a broken last line."""
@@ -87,7 +87,7 @@ class RankingFile:
             key = msgspec.json.decode(head, type=dict[str, str]).get("key")
         except (OSError, ValueError, msgspec.MsgspecError):
             key, lines = None, []
-        if key != self._key:
+        if key != self.key:
             progress.note(f"{self.path} is of another graph, images or options: starting anew")
             return {}
         for line in lines:
@@ -110,7 +110,7 @@ class RankingFile:
         if self.path is None:
             return
         partial = self.path.with_name(f".{self.path.name}.partial")
-        head = msgspec.json.encode({"key": self._key})
+        head = msgspec.json.encode({"key": self.key})
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lines = (head, *map(msgspec.json.encode, known.values()))

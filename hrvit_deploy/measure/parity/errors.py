@@ -17,6 +17,8 @@ from hrvit_deploy.measure.parity.gates import Gates
 
 # Elements taken to float64 at once; full-size logits would need a gigabyte.
 CHUNK = 1 << 20
+# Deviations that the mean of all scores misses none of them by, as a rule.
+CONSTANT_ERROR = 10.0
 
 
 class Errors:
@@ -114,6 +116,14 @@ class Errors:
             return 1.0 if self.count else 0.0
         length = math.sqrt(ours) * math.sqrt(theirs)
         return max(-1.0, min(1.0, self._dot / length)) if length else 0.0
+
+    @property
+    def constant_cosine(self) -> float:
+        """What :attr:`cosine` is for an output that is the reference's mean everywhere."""
+        theirs = self._squares[1]
+        if not theirs:
+            return 1.0
+        return abs(self._sum_reference) / math.sqrt(self.count * theirs)
 
     @property
     def deviation(self) -> float:
@@ -251,6 +261,7 @@ def compare_scores(
             f"{errors.not_finite} of {total} scores are NaN or infinite,"
             f" first in {errors.first_not_finite}",
         )
+    unjudged = "" if faults else _too_wide(errors, agreement, gates)
     return Parity(
         reference=reference,
         images=images,
@@ -258,13 +269,24 @@ def compare_scores(
         mean_abs=errors.mean_abs,
         cosine=errors.cosine,
         agreement=agreement.share,
-        passed=not faults,
+        passed=not faults and not unjudged,
         gates=limits,
         note="; ".join(faults),
+        unjudged=unjudged,
         class_agreement=agreement.by_class if agreement.count else None,
         constant_agreement=agreement.constant,
         constant_share=agreement.constant_share,
     )
+
+
+def _too_wide(errors: Errors, agreement: Agreement, gates: Gates) -> str:
+    """Say that gates judge nothing, if scores of one number everywhere would pass them."""
+    decided = agreement.count and gates.agreement > agreement.constant_share
+    if decided or gates.mean_error < 1 or gates.max_error <= CONSTANT_ERROR:
+        return ""
+    if gates.cosine > errors.constant_cosine:
+        return ""
+    return "scores of one number everywhere would pass these gates: give narrower ones"
 
 
 def worst(parities: Mapping[str, Parity]) -> Parity:

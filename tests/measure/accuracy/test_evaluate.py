@@ -30,7 +30,7 @@ from hrvit_deploy.datasets import (
     read_labels,
 )
 from hrvit_deploy.errors import InputError, UsageError
-from hrvit_deploy.images import NamedImage, load_image
+from hrvit_deploy.images import NamedImage, load_image, load_turned
 from hrvit_deploy.inference.fit import Fit, FitOptions
 from hrvit_deploy.inference.postprocess import label_maps, probabilities
 from hrvit_deploy.inference.prepared_runner import PreparedRunner
@@ -159,6 +159,21 @@ def test_scores_that_are_no_numbers_are_wrong(tmp_path: Path) -> None:
 
 def test_only_so_many_images_are_taken(tmp_path: Path) -> None:
     assert judged(labelled.ade20k(tmp_path), side(batch=2), samples=1).images == 1
+
+
+def test_the_images_taken_are_spread_over_the_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And are those that every other command takes: see ``Dataset.chosen``."""
+    loaded: list[str] = []
+
+    def load(path: Path) -> Any:
+        loaded.append(path.name)
+        return load_turned(path)
+
+    monkeypatch.setattr("hrvit_deploy.measure.accuracy.evaluate.load_turned", load)
+    judged(labelled.ade20k(tmp_path, count=5), side(batch=2), samples=2)
+    assert loaded == ["v0.png", "v2.png"]
 
 
 def test_cityscapes_are_judged_by_their_nineteen_classes(tmp_path: Path) -> None:

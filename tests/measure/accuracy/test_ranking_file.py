@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from support import labelled
 
 from hrvit_deploy.artefact import Artefact, open_artefact
 from hrvit_deploy.errors import ArtefactError
@@ -18,8 +21,11 @@ from hrvit_deploy.measure.accuracy.sensitivity import (
     SwitchedRunner,
     measure_sensitivity,
 )
-from hrvit_deploy.options import Group
+from hrvit_deploy.options import Group, Method, QuantizeOptions
+from hrvit_deploy.pipeline.mixed_precision import ranking_file
+from hrvit_deploy.pipeline.quality_gate import QualityCriteria
 from hrvit_deploy.progress import SilentProgress
+from hrvit_deploy.quantization.calibration.ranges import Ranges
 from hrvit_deploy.quantization.products import Product
 from hrvit_deploy.quantization.switches import SWITCHES
 from hrvit_deploy.runners.protocol import Closing, Inputs, Outputs
@@ -127,3 +133,27 @@ def test_a_file_that_cannot_be_written_is_one_line(artefact: Artefact, tmp_path:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ArtefactError, match="cannot write"):
         rank(artefact, Drifting(), RankingFile(tmp_path / "file" / "a.ranking", "key"))
+
+
+def test_measurements_belong_to_labels_and_preparation(
+    artefact: Artefact, tmp_path: Path
+) -> None:
+    """The same pixels with other labels, or prepared otherwise, are something else."""
+    data = labelled.ade20k(tmp_path / "data", count=3)
+    ranges = Ranges("0" * 64, "", Method.MINMAX, 1, "", random_data=False, percentile=100.0)
+    criteria = QualityCriteria(data=data)
+
+    def key(graph: Artefact, criteria: QualityCriteria) -> str:
+        file = ranking_file(graph, (tmp_path / "r.json", ranges), QuantizeOptions(), criteria)
+        return file.key
+
+    same = key(artefact, criteria)
+    assert key(artefact, criteria) == same
+    preparation = replace(artefact.manifest.preparation, mean=(1.0, 2.0, 3.0))
+    prepared = replace(artefact, manifest=replace(artefact.manifest, preparation=preparation))
+    labels = data / "annotations" / "validation" / "v0.png"
+    keys = {same, key(prepared, criteria)}
+    stored = np.asarray(Image.open(labels))
+    Image.fromarray(np.where(stored == 1, 2, stored).astype(np.uint8)).save(labels)
+    keys.add(key(artefact, criteria))
+    assert len(keys) == 3

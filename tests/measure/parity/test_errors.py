@@ -191,3 +191,24 @@ def test_gates_loosen_with_the_precision() -> None:
 def test_gates_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         dataclasses.replace(LOOSE, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("change", "judged"),
+    [
+        ({}, False),
+        ({"max_error": 5}, True),
+        ({"mean_error": 0.5}, True),
+        ({"cosine": 0.9}, True),
+        ({"agreement": 0.9}, True),
+    ],
+)
+def test_gates_that_one_number_everywhere_would_pass_judge_nothing(
+    change: dict[str, float], judged: bool
+) -> None:
+    scores = np.random.default_rng(0).normal(size=100)
+    agreement = Agreement()
+    agreement.add(np.arange(100, dtype=np.int32) % 3, np.arange(100, dtype=np.int32) % 3)
+    wide = dataclasses.replace(Gates(1e9, 1e9, 0, 0), **change)
+    found = compare_scores(errors_of(scores, scores), agreement, wide, "eager", 8)
+    assert (found.passed, not found.unjudged) == (judged, judged)
