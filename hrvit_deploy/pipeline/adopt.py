@@ -1,6 +1,6 @@
 """A graph that another tool wrote becomes an artefact: compared first, then described.
 
-Without a sidecar nobody knows what a graph is. Here it gets one: by comparing it with an
+Without a sidecar nobody knows what a graph is. Here it gets one: it is compared with an
 artefact or with a checkpoint's network, from which the sidecar takes over what cannot be read
 from the graph; or, for another network than HRViT, from what the user says.
 """

@@ -212,3 +212,21 @@ def test_gates_that_one_number_everywhere_would_pass_judge_nothing(
     wide = dataclasses.replace(Gates(1e9, 1e9, 0, 0), **change)
     found = compare_scores(errors_of(scores, scores), agreement, wide, "eager", 8)
     assert (found.passed, not found.unjudged) == (judged, judged)
+
+
+def test_a_rare_class_counts_as_much_as_the_commonest() -> None:
+    reference, candidate = zeros(100), zeros(100)
+    reference[:2] = 1
+    agreement = Agreement()
+    agreement.add(candidate, reference)
+    assert agreement.share == 0.98
+    assert agreement.by_class == pytest.approx((0.98 + 0) / 2)
+    assert agreement.constant == pytest.approx(0.98 / 2)
+
+
+def test_labels_of_one_class_everywhere_pass_nothing() -> None:
+    agreement = Agreement()
+    agreement.add(zeros(100), zeros(100))
+    found = compare_labels(agreement, Gates(9, 9, 0, 0.9), "eager", 8)
+    assert not found.passed
+    assert "decides class 0 everywhere" in found.unjudged
