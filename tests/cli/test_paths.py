@@ -113,10 +113,10 @@ def test_figures_are_shown_where_their_file_cannot_be_written(
             raise OSError(28, "No space left on device")
         make_folder(folder)
 
-    monkeypatch.setattr("hrvit_deploy.artefact.make_folder", full)
+    monkeypatch.setattr("hrvit_deploy.staging.make_folder", full)
     ran = run(*(word.format(graph=graph) for word in command))
     assert ran.code == 1
-    assert "warning: cannot write to full: No space left on device; choose" in ran.err
+    assert "warning: cannot write to full: No space left on device; make room" in ran.err
     assert "Traceback" not in ran.err
     if "--json" in command:
         assert ran.json["saved"] is None
