@@ -7,7 +7,6 @@ one. The first line says what they were measured on; lines of anything else are 
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from hrvit_deploy.errors import ArtefactError
 from hrvit_deploy.measure.accuracy.confusion import ConfusionMatrix
 from hrvit_deploy.measure.parity.errors import Agreement, Errors
 from hrvit_deploy.progress import Progress
+from hrvit_deploy.staging import staging
 
 # Product that stands for the float graph itself.
 FLOAT = ""
@@ -109,18 +109,10 @@ class RankingFile:
         """
         if self.path is None:
             return
-        partial = self.path.with_name(f".{self.path.name}.partial")
         head = msgspec.json.encode({"key": self.key})
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            lines = (head, *map(msgspec.json.encode, known.values()))
-            partial.write_bytes(b"".join(line + b"\n" for line in lines))
-            partial.replace(self.path)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        finally:
-            with suppress(OSError):
-                partial.unlink()
+        lines = (head, *map(msgspec.json.encode, known.values()))
+        with staging(self.path, lambda: True) as folder:
+            (folder / self.path.name).write_bytes(b"".join(line + b"\n" for line in lines))
 
     def add(self, measured: Measurement) -> None:
         """Write one measurement at the end.

@@ -6,7 +6,7 @@ import hashlib
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ import numpy as np
 
 from hrvit_deploy.datasets import BEFORE_FIRST, VOID, Dataset
 from hrvit_deploy.encoding import encode_json
-from hrvit_deploy.errors import ArtefactError
 from hrvit_deploy.inference.labels import Labels
 from hrvit_deploy.measure.accuracy.confusion import ConfusionMatrix
 from hrvit_deploy.progress import Progress
+from hrvit_deploy.staging import staging
 
 # Between two writes; an interrupt writes at once, so this is lost to a killed process.
 SAVE_SECONDS = 5.0
@@ -149,27 +149,19 @@ class ResumeFile:
         """
         if self._path is None:
             return
-        partial = self._path.with_name(f".{self._path.name}.partial")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                np.savez(
-                    file,
-                    key=np.array(self._key),
-                    counts=counts.confusion.counts,
-                    undecided=counts.confusion.undecided,
-                    numbers=np.array([counts.top5, counts.images, counts.turned]),
-                    unlabelled=counts.unlabelled,
-                )
-            partial.replace(self._path)
-        except OSError as error:
-            raise ArtefactError(
-                f"cannot write {self._path}: {error.strerror}",
-                "make room, or choose another folder with --out",
-            ) from error
-        finally:
-            with suppress(OSError):
-                partial.unlink()
+        # Of two that count the same, either may be gone on from.
+        with (
+            staging(self._path, lambda: True) as folder,
+            (folder / self._path.name).open("wb") as file,
+        ):
+            np.savez(
+                file,
+                key=np.array(self._key),
+                counts=counts.confusion.counts,
+                undecided=counts.confusion.undecided,
+                numbers=np.array([counts.top5, counts.images, counts.turned]),
+                unlabelled=counts.unlabelled,
+            )
         self._saved = self._clock()
 
     def remove(self) -> None:
