@@ -180,7 +180,7 @@ class Service:
         session, network = self.session, self.session.manifest.network
         told = {
             "status": "closing" if self.batcher.closing else "ok",
-            "model": f"HRViT-{network.variant.name}",
+            "model": network.title,
             "task": str(session.task),
             "classes": len(session.classes),
             "precision": str(session.manifest.precision),
