@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 from support.command_line import TINY, Run
 
-from hrvit_deploy.artefact import open_artefact
+from hrvit_deploy.artefact import open_artefact, read_sidecar, sha256_of, write_sidecar
 from hrvit_deploy.bindings import cuda_
 from hrvit_deploy.errors import HrvitDeployError
 from hrvit_deploy.version import VERSION
@@ -43,9 +45,20 @@ def test_verify_against_another_artefact(run: Run, graph: Path) -> None:
     other = graph.with_name("other.onnx")
     shutil.copy(graph, other)
     shutil.copy(graph.with_suffix(".json"), other.with_suffix(".json"))
+    words = ("verify", str(graph), "--against", str(other), "--samples", "2", "--json")
 
-    ran = run("verify", str(graph), "--against", str(other), "--samples", "2", "--json")
+    # A copy of itself tells nothing.
+    ran = run(*words)
+    assert ran.code == 1
+    assert "compared with itself" in ran.json["unjudged"]
+    assert ran.json["max_abs"] == 0
 
+    model = onnx.load(other)
+    model.doc_string = "another file"
+    onnx.save(model, other)
+    manifest = read_sidecar(other.with_suffix(".json"))
+    write_sidecar(other, replace(manifest, sha256=sha256_of(other)))
+    ran = run(*words)
     assert ran.code == 0, ran.err
     assert ran.json["max_abs"] == 0
 
