@@ -38,6 +38,7 @@ parser.add_argument("data", type=Path)
 parser.add_argument("--variant", default="b1")
 parser.add_argument("--size", default="256x256")
 parser.add_argument("--out", type=Path, default=Path())
+parser.add_argument("--accept-parity", action="store_true", help="take what misses its gate")
 arguments = parser.parse_args()
 out: Path = arguments.out
 
@@ -56,7 +57,7 @@ quantized = quantize_graph(
     graph,
     ranges,
     QuantizeOptions(Precision.INT8),
-    QualityCriteria(arguments.data, pictures),
+    QualityCriteria(arguments.data, pictures, accept=arguments.accept_parity),
     progress,
     rest=Precision.FP16,
     auto=True,

@@ -347,7 +347,7 @@ def _check_fails(path: Path) -> None:
         (stage, "trace", _fail_trace, ExportError),
         (stage, "trace", _interrupt, KeyboardInterrupt),
         (stage, "measure", _interrupt, KeyboardInterrupt),
-        (graphs, "write_graph", _write_and_fail, OSError),
+        (graphs, "write_graph", _write_and_fail, ArtefactError),
         (graphs, "check_graph", _check_fails, ExportError),
         (stage, "write_sidecar", _interrupt, KeyboardInterrupt),
     ],
