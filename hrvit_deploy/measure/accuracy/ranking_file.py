@@ -14,11 +14,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from hrvit_deploy.errors import ArtefactError
 from hrvit_deploy.measure.accuracy.confusion import ConfusionMatrix
 from hrvit_deploy.measure.parity.errors import Agreement, Errors
 from hrvit_deploy.progress import Progress
-from hrvit_deploy.staging import staging
+from hrvit_deploy.staging import staging, unwritable
 
 # Product that stands for the float graph itself.
 FLOAT = ""
@@ -126,12 +125,7 @@ class RankingFile:
             with self.path.open("ab") as file:
                 file.write(msgspec.json.encode(measured) + b"\n")
         except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> ArtefactError:
-        return ArtefactError(
-            f"cannot write {self.path}: {error.strerror}", "make room, or choose another --out"
-        )
+            raise unwritable(self.path, error) from error
 
     def remove(self) -> None:
         """Remove the file once nothing is left to measure."""

@@ -208,8 +208,7 @@ CHANCE = 0.02
 LEAST_IMAGES = 2
 # A point of mIoU is what quantization papers call lossless; a float16 graph has no excuse
 # for more than the noise of a validation set. Agreement is averaged over classes, so that a
-# rare one counts as much as the commonest; of a class that covers a hundredth of an image a
-# shift of its outline by a pixel costs some points.
+# rare one counts as much as the commonest.
 QUALITY = {
     Precision.FP32: QualityLimits(drop=0.002, agreement=0.995),
     Precision.FP16: QualityLimits(drop=0.002, agreement=0.99),
